@@ -1,0 +1,371 @@
+//go:build linux
+
+package reactor
+
+import (
+	"errors"
+	"io"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+)
+
+// Reasons with which connections end that nobody else names.
+var (
+	// ErrStopped is the reason given to connections that were open when their loop ended.
+	ErrStopped = errors.New("the broker stops")
+	// ErrClosed is what writing to a closed connection returns.
+	ErrClosed = errors.New("connection is closed")
+	// ErrKept is what Write returns when the peer does not read: more than Options.MaxKept bytes wait already.
+	ErrKept = errors.New("the peer does not read what is sent to it")
+)
+
+// Handler is told what happens to one connection. All calls come from the connection's loop, one after the other, and
+// must not block: no file, no name lookup, no channel that may be full.
+type Handler interface {
+	// Received hands over bytes from the peer. p belongs to the loop and is valid during the call. An error closes
+	// the connection and is the reason that Closed is told.
+	Received(c *Conn, p []byte) error
+	// Writable says that everything kept has gone, after it had not fitted at once, or that a TryWrite which came up
+	// short can go on.
+	Writable(c *Conn)
+	// HalfClosed says that the peer will send nothing more; it may still read. (A peer that closed altogether looks
+	// the same until something is written to it.) Nothing is closed by itself: usually the handler closes.
+	HalfClosed(c *Conn)
+	// Closed is the last call, exactly one, at the end of a turn and never from inside another call. The Ref of the
+	// connection is void by then.
+	Closed(c *Conn, reason error)
+}
+
+// Conn is one connection. It belongs to its loop: every method must be called there.
+type Conn struct {
+	loop    *Loop
+	handler Handler
+	out     *outbox // what could not be written yet; nil while there is nothing
+
+	// Place in an Activity.
+	activity     *Activity
+	older, newer *Conn
+	activeAt     timeOfLoop
+
+	fd         int32
+	slot       uint32
+	generation uint32
+	interest   uint32 // what epoll watches for
+	address    [16]byte
+	port       uint16
+	state      state
+}
+
+type state uint8
+
+const (
+	stateClosed     state = 1 << iota // the descriptor is gone
+	stateDirty                        // in the loop's list of connections to flush at the end of this turn
+	stateShort                        // a TryWrite came up short: Writable is owed
+	stateHalfClosed                   // the peer has ended its stream
+	statePaused                       // reading is paused
+)
+
+// directBytes is the size from which Write does not gather: a large message is worth a system call of its own, and
+// copying it is not.
+const directBytes = 16 << 10
+
+// Loop returns the loop that the connection belongs to.
+func (c *Conn) Loop() *Loop { return c.loop }
+
+// Ref returns the connection's name for later: see [Loop.Lookup].
+func (c *Conn) Ref() Ref { return makeRef(c.slot, c.generation) }
+
+// SetHandler replaces the handler from the next call on.
+func (c *Conn) SetHandler(h Handler) { c.handler = h }
+
+// RemoteAddr returns the peer's address; IPv4 as IPv4 whatever the listening socket was.
+func (c *Conn) RemoteAddr() netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom16(c.address).Unmap(), c.port)
+}
+
+// Kept returns how many bytes wait for the peer to read.
+func (c *Conn) Kept() int {
+	if c.out == nil {
+		return 0
+	}
+	return c.out.bytes
+}
+
+func (c *Conn) closed() bool { return c.state&stateClosed != 0 }
+
+// Closed says whether Close has been called; the handler's Closed may still be to come.
+func (c *Conn) Closed() bool { return c.closed() }
+
+// HasHalfClosed says whether the peer has ended its stream.
+func (c *Conn) HasHalfClosed() bool { return c.state&stateHalfClosed != 0 }
+
+// Write sends p, which stays the caller's. Small pieces are copied and leave together at the end of the turn; large
+// ones go to the kernel at once. What the kernel does not take is kept and sent when it does. While more than
+// Options.MaxKept bytes would be kept, nothing of p is taken and ErrKept returned; when nothing is kept, one piece of any
+// size is taken.
+func (c *Conn) Write(p []byte) error {
+	if c.closed() {
+		return ErrClosed
+	}
+	if len(p) == 0 {
+		return nil
+	}
+	if len(p) >= directBytes && c.drained() {
+		n, errno := send(c.fd, p)
+		if errno != 0 && errno != unix.EAGAIN {
+			c.Close(errno)
+			return ErrClosed
+		}
+		if n == len(p) {
+			return nil
+		}
+		c.box().copyLarge(&c.loop.pool, p[n:])
+		c.watch(c.interest | unix.EPOLLOUT)
+		return nil
+	}
+	if err := c.room(len(p)); err != nil {
+		return err
+	}
+	c.box().copy(&c.loop.pool, p)
+	c.markDirty()
+	return nil
+}
+
+// WriteOwned is Write for a buffer that the connection takes over, from Loop.Get or made, without copying. The caller
+// must not touch it again, whatever is returned.
+func (c *Conn) WriteOwned(b []byte) error {
+	if len(b) < directBytes {
+		err := c.Write(b)
+		c.loop.pool.put(b)
+		return err
+	}
+	if c.closed() {
+		return ErrClosed
+	}
+	if err := c.room(len(b)); err != nil {
+		c.loop.pool.put(b)
+		return err
+	}
+	c.box().own(b)
+	c.flush()
+	return nil
+}
+
+// TryWrite gives p to the kernel now and keeps nothing: it returns how much was taken. When that is less than all,
+// Writable will be called once more fits. Bytes that Write kept go first. 0 is returned for a closed connection too.
+func (c *Conn) TryWrite(p []byte) int {
+	if c.closed() || len(p) == 0 {
+		return 0
+	}
+	if !c.drained() {
+		c.state |= stateShort
+		return 0
+	}
+	n, errno := send(c.fd, p)
+	if errno != 0 && errno != unix.EAGAIN {
+		c.Close(errno)
+		return 0
+	}
+	if n < len(p) {
+		c.state |= stateShort
+		c.watch(c.interest | unix.EPOLLOUT)
+	}
+	return n
+}
+
+// PauseRead stops reading until ResumeRead: what the peer sends stays in the kernel, and then with the peer. A peer that
+// ends its stream meanwhile is still noticed.
+func (c *Conn) PauseRead() {
+	if c.closed() || c.state&statePaused != 0 {
+		return
+	}
+	c.state |= statePaused
+	if c.state&stateHalfClosed == 0 {
+		c.watch(c.interest&^unix.EPOLLIN | unix.EPOLLRDHUP)
+	}
+}
+
+// ResumeRead ends a PauseRead.
+func (c *Conn) ResumeRead() {
+	if c.closed() || c.state&statePaused == 0 {
+		return
+	}
+	c.state &^= statePaused
+	c.watch(c.interest&^unix.EPOLLRDHUP | unix.EPOLLIN)
+}
+
+// Close ends the connection now; what is kept is lost. The handler's Closed follows at the end of the turn with this
+// reason. Closing twice keeps the first reason.
+func (c *Conn) Close(reason error) {
+	if c.closed() {
+		return
+	}
+	c.state |= stateClosed
+	l := c.loop
+	l.table.remove(c)
+	if c.activity != nil {
+		c.activity.Remove(c)
+	}
+	if c.out != nil {
+		c.out.release(&l.pool)
+		l.putBox(c.out)
+		c.out = nil
+	}
+	closeFD(c.fd) // takes it out of epoll as well
+	c.fd = -1
+	l.ended = append(l.ended, ending{c, reason})
+	l.resumeListeners()
+}
+
+// CloseFlushed closes the connection once everything kept has gone. Reading stops now.
+func (c *Conn) CloseFlushed(reason error) {
+	if c.closed() || c.drained() {
+		c.Close(reason)
+		return
+	}
+	if c.closed() { // drained found the peer gone
+		return
+	}
+	c.PauseRead()
+	c.out.then = reason
+}
+
+// room says whether n more bytes may be kept.
+func (c *Conn) room(n int) error {
+	if c.out == nil || c.out.bytes+n <= c.loop.group.options.MaxKept || c.drained() {
+		return nil
+	}
+	if c.closed() {
+		return ErrClosed
+	}
+	return ErrKept
+}
+
+// drained sends what is kept and says whether all of it has gone.
+func (c *Conn) drained() bool {
+	if c.out == nil {
+		return true
+	}
+	c.flush()
+	return c.out == nil && !c.closed()
+}
+
+func (c *Conn) box() *outbox {
+	if c.out == nil {
+		c.out = c.loop.getBox()
+	}
+	return c.out
+}
+
+func (c *Conn) markDirty() {
+	if c.state&stateDirty == 0 && c.interest&unix.EPOLLOUT == 0 {
+		c.state |= stateDirty
+		c.loop.dirty = append(c.loop.dirty, c)
+	}
+}
+
+// flush sends what is kept as far as it goes.
+func (c *Conn) flush() {
+	l := c.loop
+	if errno := c.out.send(c.fd, l); errno != 0 && errno != unix.EAGAIN {
+		c.Close(errno)
+		return
+	}
+	if c.out.bytes > 0 {
+		c.watch(c.interest | unix.EPOLLOUT)
+		return
+	}
+	then := c.out.then
+	l.putBox(c.out)
+	c.out = nil
+	if then != nil {
+		c.Close(then)
+	}
+}
+
+// watch tells epoll what to look for.
+func (c *Conn) watch(interest uint32) {
+	if interest == c.interest {
+		return
+	}
+	c.interest = interest
+	event := c.loop.event(c.Ref(), interest)
+	if errno := epollCtl(c.loop.epfd, unix.EPOLL_CTL_MOD, c.fd, event); errno != 0 {
+		c.Close(errno)
+	}
+}
+
+// ready handles one event of epoll.
+func (c *Conn) ready(events uint32) {
+	if events&unix.EPOLLOUT != 0 {
+		c.writable()
+	}
+	if c.closed() {
+		return
+	}
+	const gone = unix.EPOLLERR | unix.EPOLLHUP
+	switch {
+	case c.interest&unix.EPOLLIN != 0 && events&(unix.EPOLLIN|gone) != 0:
+		c.readable()
+	case events&gone != 0:
+		c.Close(c.socketError())
+	case events&unix.EPOLLRDHUP != 0 && c.state&stateHalfClosed == 0:
+		c.halfClosed()
+	}
+}
+
+func (c *Conn) readable() {
+	n, errno := recv(c.fd, c.loop.scratch)
+	switch {
+	case errno == unix.EAGAIN:
+	case errno != 0:
+		c.Close(errno)
+	case n == 0 && c.state&stateHalfClosed != 0: // noticed while reading was paused; now all is read
+		c.watch(c.interest &^ (unix.EPOLLIN | unix.EPOLLRDHUP))
+	case n == 0:
+		c.halfClosed()
+	default:
+		if err := c.handler.Received(c, c.loop.scratch[:n]); err != nil {
+			c.Close(err)
+		}
+	}
+}
+
+func (c *Conn) halfClosed() {
+	c.state |= stateHalfClosed
+	paused := c.state&statePaused != 0
+	c.watch(c.interest &^ (unix.EPOLLIN | unix.EPOLLRDHUP)) // both would be true for ever now
+	if !paused {
+		// Everything has been read: reading again would find the end again.
+		c.state |= statePaused
+	}
+	c.handler.HalfClosed(c)
+}
+
+func (c *Conn) writable() {
+	if c.out != nil {
+		c.flush()
+		if c.closed() || c.out != nil {
+			return
+		}
+	}
+	c.state &^= stateShort
+	c.handler.Writable(c)
+	if !c.closed() && c.out == nil && c.state&stateShort == 0 {
+		c.watch(c.interest &^ unix.EPOLLOUT)
+	}
+}
+
+// socketError is why the kernel says that the connection is gone.
+func (c *Conn) socketError() error {
+	n, err := unix.GetsockoptInt(int(c.fd), unix.SOL_SOCKET, unix.SO_ERROR)
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return io.EOF
+	}
+	return unix.Errno(n)
+}

@@ -1,0 +1,96 @@
+//go:build linux
+
+package reactor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// Options of a group. The zero value is usable.
+type Options struct {
+	// Loops is the number of event loops; 0 means 1.
+	Loops int
+	// ReadBytes is the most that one read takes from a connection in a turn, and the size of the buffer that all
+	// connections of a loop share for it; 0 means 64 KiB.
+	ReadBytes int
+	// MaxKept is how many bytes may wait for one peer to read before Write refuses more; 0 means 16 MiB.
+	MaxKept int
+}
+
+// Group is a number of loops that run and end together.
+type Group struct {
+	options Options
+	start   time.Time
+	loops   []*Loop
+}
+
+// PanicError is what Run returns when a handler panicked on a loop.
+type PanicError struct {
+	Value any
+	Stack []byte
+}
+
+func (e *PanicError) Error() string { return fmt.Sprintf("panic on an event loop: %v", e.Value) }
+
+// New makes the loops of a group. They turn when Run is called; a group that is never run is freed by Close.
+func New(o Options) (*Group, error) {
+	if o.Loops <= 0 {
+		o.Loops = 1
+	}
+	if o.ReadBytes <= 0 {
+		o.ReadBytes = 64 << 10
+	}
+	if o.MaxKept <= 0 {
+		o.MaxKept = 16 << 20
+	}
+	g := &Group{options: o, start: time.Now()}
+	for i := range o.Loops {
+		l, err := newLoop(g, i)
+		if err != nil {
+			g.Close()
+			return nil, err
+		}
+		g.loops = append(g.loops, l)
+	}
+	return g, nil
+}
+
+// Loops returns the loops. The slice must not be changed.
+func (g *Group) Loops() []*Loop { return g.loops }
+
+// Run turns the loops until ctx ends; then it closes all connections and listening sockets, and returns nil when every
+// handler has been told. When a handler panics, all loops end and the error is a [*PanicError]. A group runs once.
+func (g *Group) Run(ctx context.Context) error {
+	errs := make(chan error, len(g.loops))
+	for _, l := range g.loops {
+		go func() { errs <- l.run() }()
+	}
+	var stop sync.Once
+	stopAll := func() {
+		for _, l := range g.loops {
+			l.Post(func() { l.stopping = true })
+		}
+	}
+	release := context.AfterFunc(ctx, func() { stop.Do(stopAll) })
+	defer release()
+	var all error
+	for range g.loops {
+		err := <-errs
+		if err != nil {
+			stop.Do(stopAll)
+		}
+		all = errors.Join(all, err)
+	}
+	return all
+}
+
+// Close frees a group that was never run.
+func (g *Group) Close() {
+	for _, l := range g.loops {
+		l.end(true)
+	}
+}

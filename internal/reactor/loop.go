@@ -1,0 +1,337 @@
+//go:build linux
+
+package reactor
+
+import (
+	"encoding/binary"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// eventsPerTurn bounds a turn, so that what was posted and timers are never far away.
+	eventsPerTurn = 512
+	// sparesKept is how many empty outboxes wait for use.
+	sparesKept = 256
+
+	// Slots that are no connection's. Real slots stay below: a process has fewer descriptors.
+	slotWake     = 1<<32 - 1
+	slotListener = 1<<32 - 2
+)
+
+// timeOfLoop is monotonic time since the group was made.
+type timeOfLoop = time.Duration
+
+// Loop is one event loop: a thread and everything that lives on it.
+type Loop struct {
+	group *Group
+	index int
+
+	// Owned by the loop.
+	epfd      int
+	now       timeOfLoop
+	table     table
+	pool      pool
+	timers    timers
+	listeners []*socket
+	scratch   []byte
+	events    []unix.EpollEvent
+	iov       []unix.Iovec
+	msghdr    unix.Msghdr
+	raw       unix.RawSockaddrAny
+	ctl       unix.EpollEvent
+	dirty     []*Conn
+	ended     []ending
+	spares    []*outbox
+	running   []func()
+	stopping  bool
+
+	pausedListeners int
+
+	// Shared, under mu.
+	mu       sync.Mutex
+	posted   []func()
+	sleeping bool
+	gone     bool
+	wakefd   int
+
+	turns atomic.Uint64
+	conns atomic.Int64
+}
+
+type ending struct {
+	conn   *Conn
+	reason error
+}
+
+func newLoop(g *Group, index int) (*Loop, error) {
+	epfd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("epoll: %w", err)
+	}
+	wakefd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		_ = unix.Close(epfd)
+		return nil, fmt.Errorf("eventfd: %w", err)
+	}
+	l := &Loop{
+		group: g, index: index, epfd: epfd, wakefd: wakefd,
+		scratch: make([]byte, g.options.ReadBytes),
+		events:  make([]unix.EpollEvent, eventsPerTurn),
+		iov:     make([]unix.Iovec, 0, maxPieces),
+	}
+	event := l.event(makeRef(slotWake, 0), unix.EPOLLIN)
+	if errno := epollCtl(epfd, unix.EPOLL_CTL_ADD, int32(wakefd), event); errno != 0 {
+		l.release()
+		return nil, fmt.Errorf("epoll: %w", errno)
+	}
+	return l, nil
+}
+
+// Index returns the loop's number in its group, from 0.
+func (l *Loop) Index() int { return l.index }
+
+// Now returns the monotonic time since the group was made, as it was when this turn began.
+func (l *Loop) Now() time.Duration { return l.now }
+
+// Turns returns how often the loop has turned. It stands still while the loop waits for something to do: who wants to
+// know whether a loop lives posts a function. Safe from any goroutine.
+func (l *Loop) Turns() uint64 { return l.turns.Load() }
+
+// Connections returns how many connections the loop has. Safe from any goroutine.
+func (l *Loop) Connections() int { return int(l.conns.Load()) }
+
+// Lookup returns the connection that r names, nil when it has been closed.
+func (l *Loop) Lookup(r Ref) *Conn { return l.table.lookup(r) }
+
+// Get lends a buffer of length 0 with room for at least n bytes; Put gives it back. Both are for the loop only.
+func (l *Loop) Get(n int) []byte { return l.pool.get(n) }
+
+// Put takes a buffer back that Get has lent, or any other. Nobody may use it any more.
+func (l *Loop) Put(b []byte) { l.pool.put(b) }
+
+// Post has fn called on the loop, in its next turn, after everything posted before. It is safe from any goroutine, the
+// loop's own included, and never blocks; many posts cost one wake-up. It returns false when the loop has ended and fn will
+// not be called.
+func (l *Loop) Post(fn func()) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.gone {
+		return false
+	}
+	l.posted = append(l.posted, fn)
+	if l.sleeping {
+		l.sleeping = false
+		l.wake()
+	}
+	return true
+}
+
+// wake ends the loop's wait. The caller holds mu, so the descriptor is open.
+func (l *Loop) wake() {
+	var one [8]byte
+	binary.NativeEndian.PutUint64(one[:], 1)
+	_, _ = unix.Write(l.wakefd, one[:]) // fails only when the counter is full, and then the loop is awake
+}
+
+// run turns until stop is posted or something panics.
+func (l *Loop) run() (err error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer func() {
+		if p := recover(); p != nil {
+			err = &PanicError{Value: p, Stack: debug.Stack()}
+		}
+		l.end(err == nil)
+	}()
+	l.After(trimInterval, l.trim)
+	for !l.stopping {
+		l.turn()
+	}
+	return nil
+}
+
+func (l *Loop) trim() {
+	l.pool.trim()
+	if cap(l.dirty) > 4096 {
+		l.dirty = nil
+	}
+	if cap(l.ended) > 4096 {
+		l.ended = nil
+	}
+	l.After(trimInterval, l.trim)
+}
+
+func (l *Loop) turn() {
+	n := l.wait()
+	l.turns.Add(1)
+	l.now = time.Since(l.group.start)
+	for i := range n {
+		event := &l.events[i]
+		ref := makeRef(uint32(event.Fd), uint32(event.Pad))
+		switch ref.slot() {
+		case slotWake:
+			var count [8]byte
+			_, _ = unix.Read(l.wakefd, count[:])
+		case slotListener:
+			l.listeners[ref.generation()].ready()
+		default:
+			if c := l.table.lookup(ref); c != nil { // closed earlier in this turn otherwise
+				c.ready(event.Events)
+			}
+		}
+	}
+	l.runPosted()
+	l.timers.run(l.now)
+	l.settle()
+}
+
+// wait returns the number of events that are there, and waits for the first when there is nothing else to do.
+func (l *Loop) wait() int {
+	if n := pollNow(l.epfd, l.events); n > 0 {
+		return n
+	}
+	timeout := -1
+	if len(l.timers) > 0 {
+		left := l.timers[0].at - time.Since(l.group.start)
+		timeout = int(max(0, (left+time.Millisecond-1)/time.Millisecond))
+	}
+	l.mu.Lock()
+	if len(l.posted) > 0 {
+		timeout = 0
+	}
+	l.sleeping = timeout != 0
+	l.mu.Unlock()
+	if timeout == 0 {
+		return 0
+	}
+	n, err := unix.EpollWait(l.epfd, l.events, timeout)
+	l.mu.Lock()
+	l.sleeping = false
+	l.mu.Unlock()
+	if err != nil { // EINTR: the runtime signals its threads
+		return 0
+	}
+	return n
+}
+
+func (l *Loop) runPosted() {
+	l.mu.Lock()
+	l.running, l.posted = l.posted, l.running[:0]
+	l.mu.Unlock()
+	for i, fn := range l.running {
+		l.running[i] = nil
+		fn()
+	}
+	if cap(l.running) > 4096 {
+		l.running = nil
+	}
+}
+
+// settle sends what this turn has written and tells the handlers of connections that it has closed. Either can cause
+// more of the other.
+func (l *Loop) settle() {
+	for len(l.dirty) > 0 || len(l.ended) > 0 {
+		for i := 0; i < len(l.dirty); i++ {
+			c := l.dirty[i]
+			l.dirty[i] = nil
+			c.state &^= stateDirty
+			if c.out != nil && !c.closed() {
+				c.flush()
+			}
+		}
+		l.dirty = l.dirty[:0]
+		for i := 0; i < len(l.ended); i++ {
+			e := l.ended[i]
+			l.ended[i] = ending{}
+			l.conns.Add(-1)
+			e.conn.handler.Closed(e.conn, e.reason)
+		}
+		l.ended = l.ended[:0]
+	}
+}
+
+// add makes a connection of a descriptor, which the loop owns from now on.
+func (l *Loop) add(fd int32) (*Conn, error) {
+	c := &Conn{loop: l, fd: fd, interest: unix.EPOLLIN}
+	l.table.add(c)
+	if errno := epollCtl(l.epfd, unix.EPOLL_CTL_ADD, fd, l.event(c.Ref(), c.interest)); errno != 0 {
+		l.table.remove(c)
+		closeFD(fd)
+		return nil, fmt.Errorf("epoll: %w", errno)
+	}
+	l.conns.Add(1)
+	return c, nil
+}
+
+// event is the form in which epoll takes and returns a Ref. It lives in the loop, so nothing is allocated.
+func (l *Loop) event(r Ref, interest uint32) *unix.EpollEvent {
+	l.ctl = unix.EpollEvent{Events: interest, Fd: int32(r.slot()), Pad: int32(r.generation())}
+	return &l.ctl
+}
+
+func (l *Loop) getBox() *outbox {
+	if n := len(l.spares); n > 0 {
+		o := l.spares[n-1]
+		l.spares = l.spares[:n-1]
+		return o
+	}
+	return &outbox{}
+}
+
+func (l *Loop) putBox(o *outbox) {
+	if len(l.spares) < sparesKept && cap(o.pieces) <= maxPieces {
+		*o = outbox{pieces: o.pieces[:0]}
+		l.spares = append(l.spares, o)
+	}
+}
+
+// end closes everything the loop has. After a panic nobody is told: the handlers cannot be trusted any more.
+func (l *Loop) end(tell bool) {
+	if tell {
+		l.runPosted()
+	}
+	for _, c := range l.table.slots {
+		if c != nil {
+			c.Close(ErrStopped)
+		}
+	}
+	if tell {
+		l.settle()
+	}
+	for _, s := range l.listeners {
+		s.close()
+	}
+	l.mu.Lock()
+	l.gone = true
+	left := l.posted
+	l.posted = nil
+	l.mu.Unlock()
+	if tell {
+		for _, fn := range left { // posted while the handlers were told; a connection to adopt must not be forgotten
+			fn()
+		}
+		for _, c := range l.table.slots {
+			if c != nil {
+				c.Close(ErrStopped)
+			}
+		}
+		l.settle()
+	}
+	l.conns.Store(0)
+	l.release()
+}
+
+func (l *Loop) release() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.gone = true
+	_ = unix.Close(l.epfd)
+	_ = unix.Close(l.wakefd)
+}
