@@ -1,0 +1,74 @@
+# What a contributor types. Everything here works in a fresh clone; Go fetches what it needs.
+#
+#   make test     the whole test: vet, lint, unit tests under the race detector, real processes as peers
+#   make check    the same, with nothing skipped: what .ci/run calls
+#   make race     unit tests alone
+#
+# A test that needs a tool which is not installed skips, unless SALT_BROKER_REQUIRE_TOOLS=1 makes that a failure.
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS   += --no-builtin-rules --no-print-directory
+.DEFAULT_GOAL := build
+
+GO       ?= go
+FUZZTIME ?= 30s
+BENCH    ?= .
+COUNT    ?= 1
+
+# What test/ holds starts real processes and is run by `make interop`, once; the rest are unit tests.
+UNIT = $$($(GO) list ./... | grep -v '^salt-broker/test/')
+
+.PHONY: build
+build: ## the daemon, without cgo
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/salt-broker ./cmd/salt-broker
+
+.PHONY: test
+test: vet lint race interop ## everything
+
+.PHONY: check
+check: export SALT_BROKER_REQUIRE_TOOLS = 1
+check: test ## everything, and a missing tool is a failure
+
+.PHONY: vet
+vet:
+	$(GO) vet ./...
+
+# The race detector needs cgo and a C compiler; the product itself needs neither. -cpu repeats every test with
+# one and with four processors: a loop that shares its only thread meets other orders than one that has its own.
+.PHONY: race
+race: ## unit tests, race detector, shuffled, with one and with four processors
+	CGO_ENABLED=1 $(GO) test -race -shuffle=on -cpu=1,4 -timeout=180s $(UNIT)
+
+.PHONY: interop
+interop: ## real processes as peers: libzmq, and Salt where it is installed
+	$(GO) test -count=1 -shuffle=on -timeout=180s ./test/...
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME each
+	@grep -rlE --include='*_test.go' '^func Fuzz' . | xargs -r -n1 dirname | sort -u | while read -r dir; do \
+	  for target in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9_]*)\(.*/\1/p' "$$dir"/*_test.go); do \
+	    echo "== $$dir $$target"; \
+	    $(GO) test -run='^$$' -fuzz="^$$target$$" -fuzztime=$(FUZZTIME) "$$dir"; \
+	  done; \
+	done
+
+.PHONY: bench
+bench: ## benchmarks: BENCH is a pattern, COUNT=10 is what benchstat wants
+	$(GO) test -run='^$$' -bench='$(BENCH)' -benchmem -count=$(COUNT) ./...
+
+# The linter is a module of its own, so that the product's go.mod stays what the product needs.
+bin/golangci-lint: tools/lint/go.mod tools/lint/go.sum
+	cd tools/lint && $(GO) build -o ../../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+.PHONY: lint
+lint: bin/golangci-lint ## golangci-lint and the formatters; .golangci.yml says why each
+	bin/golangci-lint run ./...
+
+.PHONY: format
+format: bin/golangci-lint ## gofumpt and goimports over everything
+	bin/golangci-lint fmt ./...
+
+.PHONY: help
+help:
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
