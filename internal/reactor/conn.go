@@ -65,6 +65,7 @@ const (
 	stateShort                        // a TryWrite came up short: Writable is owed
 	stateHalfClosed                   // the peer has ended its stream
 	statePaused                       // reading is paused
+	stateUnbounded                    // MaxKept does not apply
 )
 
 // directBytes is the size from which Write does not gather: a large message is worth a system call of its own, and
@@ -79,6 +80,12 @@ func (c *Conn) Ref() Ref { return makeRef(c.slot, c.generation) }
 
 // SetHandler replaces the handler from the next call on.
 func (c *Conn) SetHandler(h Handler) { c.handler = h }
+
+// Handler returns the connection's handler.
+func (c *Conn) Handler() Handler { return c.handler }
+
+// Unbound lifts Options.MaxKept for this connection: whoever writes to it looks at Kept and stops by itself.
+func (c *Conn) Unbound() { c.state |= stateUnbounded }
 
 // RemoteAddr returns the peer's address; IPv4 as IPv4 whatever the listening socket was.
 func (c *Conn) RemoteAddr() netip.AddrPort {
@@ -234,7 +241,7 @@ func (c *Conn) CloseFlushed(reason error) {
 
 // room says whether n more bytes may be kept.
 func (c *Conn) room(n int) error {
-	if c.out == nil || c.out.bytes+n <= c.loop.group.options.MaxKept || c.drained() {
+	if c.out == nil || c.state&stateUnbounded != 0 || c.out.bytes+n <= c.loop.group.options.MaxKept || c.drained() {
 		return nil
 	}
 	if c.closed() {

@@ -110,6 +110,15 @@ func (l *Loop) Connections() int { return int(l.conns.Load()) }
 // Lookup returns the connection that r names, nil when it has been closed.
 func (l *Loop) Lookup(r Ref) *Conn { return l.table.lookup(r) }
 
+// Each calls fn for every connection of the loop. fn may close connections, and must not make any.
+func (l *Loop) Each(fn func(c *Conn)) {
+	for _, c := range l.table.slots {
+		if c != nil {
+			fn(c)
+		}
+	}
+}
+
 // Get lends a buffer of length 0 with room for at least n bytes; Put gives it back. Both are for the loop only.
 func (l *Loop) Get(n int) []byte { return l.pool.get(n) }
 
