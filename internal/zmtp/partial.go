@@ -1,0 +1,52 @@
+package zmtp
+
+import "sync"
+
+// leastBuffer is the smallest buffer that is asked for, in bytes: most requests and replies of Salt are not much larger,
+// and a peer that sends byte by byte should not make one grow from nothing.
+const leastBuffer = 256
+
+// partial is what a stream holds of a greeting, message or command that is half read.
+//
+// A greeting lies in buf alone. Otherwise buf has the whole frames of the message so far and, behind them, as much as has
+// come of the next frame. That may be a command's: it is cut off again when it is whole.
+type partial struct {
+	buf    []byte // from Limits.Buffers
+	walked int    // bytes of buf that are whole frames of the message
+	frames int    // how many these are
+	whole  bool   // the sink is being told of the message in buf, and may take it
+}
+
+// Nearly every read of a busy connection ends within a message, so partials are used again.
+var partials = sync.Pool{New: func() any { return new(partial) }}
+
+// hold keeps p, of which the first bytes are whole frames of a message.
+func (s *Stream) hold(p []byte, walked, frames int, lim *Limits) {
+	m, _ := partials.Get().(*partial)
+	m.buf = append(lim.get(max(len(p), leastBuffer)), p...)
+	m.walked = walked
+	m.frames = frames
+	s.held = m
+}
+
+// append adds p to what is held. When the buffer is full it is exchanged for one of twice the size: what has come is
+// copied once or twice on average, and no length that was only declared takes memory.
+func (m *partial) append(p []byte, lim *Limits) {
+	if n := len(m.buf) + len(p); n > cap(m.buf) {
+		larger := append(lim.get(max(n, 2*cap(m.buf))), m.buf...)
+		lim.put(m.buf)
+		m.buf = larger
+	}
+	m.buf = append(m.buf, p...)
+}
+
+// drop gives back what is held.
+func (s *Stream) drop(lim *Limits) {
+	if s.held == nil {
+		return
+	}
+	lim.put(s.held.buf)
+	*s.held = partial{}
+	partials.Put(s.held)
+	s.held = nil
+}
