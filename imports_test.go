@@ -26,8 +26,9 @@ var mayImport = map[string][]string{
 		"internal/status", "internal/supervise", "internal/zmtp",
 	},
 	"config":             {},
-	"pubproxy":           {"internal/master", "internal/reactor", "internal/zmtp"},
-	"retproxy":           {"internal/master", "internal/reactor", "internal/salt", "internal/zmtp"},
+	"pubproxy":           {"internal/admission", "internal/master", "internal/reactor", "internal/zmtp"},
+	"retproxy":           {"internal/admission", "internal/master", "internal/reactor", "internal/salt", "internal/zmtp"},
+	"internal/admission": {"internal/reactor", "internal/zmtp"},
 	"internal/master":    {"internal/reactor", "internal/salt", "internal/zmtp"},
 	"internal/reactor":   {},
 	"internal/salt":      {},
@@ -45,11 +46,12 @@ var mayImport = map[string][]string{
 
 // mustNotLink says which modules must not end up below a package, by whichever way. A trailing slash is a prefix.
 var mustNotLink = map[string][]string{
-	"pubproxy":         {"github.com/spf13/", "github.com/prometheus/", module + "/config", module + "/retproxy"},
-	"retproxy":         {"github.com/spf13/", "github.com/prometheus/", module + "/config", module + "/pubproxy"},
-	"internal/master":  {"github.com/spf13/", "github.com/prometheus/", module + "/config"},
-	"internal/reactor": {"github.com/sirupsen/", "github.com/spf13/", "github.com/prometheus/", "github.com/go-zeromq/", "net/http"},
-	"internal/zmtp":    {"github.com/", "golang.org/", "net", "log", "log/slog"},
+	"pubproxy":           {"github.com/spf13/", "github.com/prometheus/", module + "/config", module + "/retproxy"},
+	"retproxy":           {"github.com/spf13/", "github.com/prometheus/", module + "/config", module + "/pubproxy"},
+	"internal/admission": {"github.com/spf13/", "github.com/prometheus/", module + "/config"},
+	"internal/master":    {"github.com/spf13/", "github.com/prometheus/", module + "/config"},
+	"internal/reactor":   {"github.com/sirupsen/", "github.com/spf13/", "github.com/prometheus/", "github.com/go-zeromq/", "net/http"},
+	"internal/zmtp":      {"github.com/", "golang.org/", "net", "log", "log/slog"},
 }
 
 // listed is what `go list -json` says about a package.
