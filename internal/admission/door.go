@@ -1,0 +1,111 @@
+// Package admission is the door that minions come in by, the same on both ports: it opens the port, greets whoever
+// connects, gives them a time to finish the handshake, and knows for every connection that ended why it did, as a counter
+// for each reason and as a line in the log that carries the peer's address.
+//
+// What a greeting, READY and socket types are: RFC 37/ZMTP 3.1 and package zmtp.
+package admission
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"syscall"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"salt-broker/internal/reactor"
+	"salt-broker/internal/zmtp"
+)
+
+// Options of a door.
+type Options struct {
+	// Listen is the address to listen on, host:port; port 0 lets the kernel choose.
+	Listen string
+	// Backlog is how many connections may wait to be accepted (Salt: zmq_backlog); 0 is the system's.
+	Backlog int
+	// KeepAlive is how silent peers are probed (Salt: tcp_keepalive*).
+	KeepAlive reactor.KeepAlive
+	// HandshakeTimeout is how long a peer has from connecting to the end of its READY.
+	HandshakeTimeout time.Duration
+	// As is the socket type that minions find here.
+	As zmtp.SocketType
+	// Peers are the socket types that minions may have.
+	Peers []zmtp.SocketType
+	// Accept returns the handler of a connection that has just been greeted. It is called on the connection's loop.
+	Accept func(c *reactor.Conn) reactor.Handler
+	// Log gets lines about peers.
+	Log logrus.FieldLogger
+}
+
+// Door admits connections to the loops of one group. Its methods belong to the loop of the connection at hand; Counts
+// and Close are safe from anywhere.
+type Door struct {
+	options    Options
+	listener   *reactor.Listener
+	hello      []byte // greeting and READY: nobody waits for the other side's
+	handshakes []*reactor.Activity
+	ends       map[string]*end // immutable
+	journal    *journal
+}
+
+// Open opens the port and begins to accept when the group runs.
+func Open(ctx context.Context, g *reactor.Group, o Options) (*Door, error) {
+	d := &Door{
+		options: o,
+		hello:   zmtp.AppendReady(zmtp.AppendGreeting(nil), o.As),
+		ends:    newEnds(),
+		journal: newJournal(o.Log),
+	}
+	for _, l := range g.Loops() {
+		d.handshakes = append(d.handshakes, l.NewActivity(o.HandshakeTimeout, d.expired))
+	}
+	listener, err := g.Listen(ctx, reactor.ListenOptions{
+		Address: o.Listen, Backlog: o.Backlog, KeepAlive: o.KeepAlive, Accept: d.accept, Paused: d.paused,
+	})
+	if err != nil {
+		return nil, err
+	}
+	d.listener = listener
+	return d, nil
+}
+
+// Addr is the address that the door listens on.
+func (d *Door) Addr() netip.AddrPort { return d.listener.Addr() }
+
+// Close stops accepting. Connections that are in stay.
+func (d *Door) Close() { d.listener.Close() }
+
+func (d *Door) accept(c *reactor.Conn) reactor.Handler {
+	h := d.options.Accept(c)
+	d.handshakes[c.Loop().Index()].Add(c)
+	if c.TryWrite(d.hello) < len(d.hello) {
+		c.Close(syscall.ECONNRESET) // an empty send buffer takes a hundred bytes: the peer has gone already
+	}
+	return h
+}
+
+// Admit checks a peer's READY and, when it may stay, ends its time limit. The error is the reason to close.
+func (d *Door) Admit(c *reactor.Conn, r zmtp.Ready) error {
+	for _, t := range d.options.Peers {
+		if t == r.SocketType {
+			d.handshakes[c.Loop().Index()].Remove(c)
+			return nil
+		}
+	}
+	return &zmtp.Fault{
+		Reason: zmtp.ReasonSocketType,
+		Detail: fmt.Sprintf("a %s socket cannot talk to this port, which takes %v", r.SocketType, d.options.Peers),
+	}
+}
+
+func (d *Door) expired(c *reactor.Conn) { c.Close(errHandshake) }
+
+func (d *Door) paused(_ *reactor.Loop, err error) {
+	if err == nil {
+		d.options.Log.Warn("accepting connections again")
+		return
+	}
+	d.options.Log.Errorf("cannot accept more connections (%v): those that come wait until others leave; "+
+		"raise max_open_files and the unit's LimitNOFILE", err)
+}

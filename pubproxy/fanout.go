@@ -1,0 +1,256 @@
+package pubproxy
+
+import (
+	"sync/atomic"
+	"time"
+
+	"salt-broker/internal/reactor"
+	"salt-broker/internal/zmtp"
+)
+
+// sweepInterval is how often minions that lag are held to the high-water mark when they do not read at all.
+const sweepInterval = time.Second
+
+// fanout brings what is in the log to the minions of one loop.
+type fanout struct {
+	proxy *Proxy
+	loop  *reactor.Loop
+
+	// Owned by the loop.
+	limits     zmtp.Limits
+	pos        position  // everything before it has been written to every minion that is not behind
+	current    []*minion // subscribed to '' and not behind
+	behind     []*minion // have a cursor
+	tree       tree      // subscriptions but ''
+	everything int       // minions subscribed to ''
+	sweeper    *reactor.Timer
+	swept      uint64   // the log's oldest serial at the last sweep
+	runs       []run    // of messages to write, while spread works
+	stamp      uint32   // of the message being matched
+	at         position // its beginning
+	end        uint32   // its end in the segment
+
+	found func(*minion) // f.match, bound once
+	work  func()        // f.run, bound once
+
+	// Shared.
+	pending    atomic.Bool // run has been posted and has not begun
+	minions    atomic.Int64
+	lagging    atomic.Int64
+	deliveries atomic.Uint64
+	lost       atomic.Uint64
+}
+
+// run is what a minion gets in one write: messages that follow each other in the log and all match.
+type run struct {
+	minion   *minion // nil: already written
+	at       position
+	end      uint32
+	messages int
+}
+
+func newFanout(p *Proxy, l *reactor.Loop) *fanout {
+	f := &fanout{proxy: p, loop: l, pos: p.log.newest()}
+	f.limits = zmtp.Limits{
+		MaxMessage: maxTopicBytes + 64, // minions send subscriptions only
+		MaxFrames:  1,
+		MaxCommand: maxTopicBytes + 64,
+		Buffers:    l,
+	}
+	f.found, f.work = f.match, f.run
+	return f
+}
+
+// notify has the loop write what is new in the log. It is safe from any goroutine, and many calls cost one wake-up.
+func (f *fanout) notify() {
+	if !f.pending.Swap(true) {
+		f.loop.Post(f.work)
+	}
+}
+
+// run writes what is new to all minions that are up to date.
+func (f *fanout) run() {
+	f.pending.Store(false)
+	for {
+		seg := f.pos.seg
+		end, messages := seg.load()
+		if f.pos.offset < end {
+			serial := seg.serial + uint64(messages)
+			f.broadcast(seg.data[f.pos.offset:end], serial-f.pos.serial)
+			if f.tree.count > 0 {
+				f.spread(end)
+			}
+			f.pos.offset, f.pos.serial = end, serial
+		}
+		if !f.pos.cross() && f.caughtUp() {
+			break
+		}
+	}
+	if f.swept != f.proxy.log.oldest.Load() {
+		f.sweep()
+	}
+}
+
+func (f *fanout) caughtUp() bool {
+	end, _ := f.pos.seg.load()
+	return f.pos.offset == end
+}
+
+// broadcast writes whole messages to every minion that wants all of them.
+func (f *fanout) broadcast(chunk []byte, messages uint64) {
+	delivered := uint64(0)
+	for i := 0; i < len(f.current); {
+		m := f.current[i]
+		n := m.conn.TryWrite(chunk)
+		if n == len(chunk) {
+			delivered += messages
+			i++
+			continue
+		}
+		f.fallBehind(m, f.pos, n) // takes it out of current: another is at i now
+	}
+	if delivered > 0 {
+		f.deliveries.Add(delivered)
+	}
+}
+
+// spread writes each message from f.pos to end to the minions with a matching subscription. Messages for the same minion
+// that follow each other leave in one write.
+func (f *fanout) spread(end uint32) {
+	data := f.pos.seg.data[:end]
+	for f.at = f.pos; f.at.offset < end; {
+		msg := data[f.at.offset:]
+		f.end = f.at.offset + messageSize(msg)
+		f.stamp++
+		f.tree.match(topicOf(msg), f.found)
+		f.at.offset = f.end
+		f.at.serial++
+	}
+	for i := range f.runs {
+		r := &f.runs[i]
+		if r.minion != nil {
+			r.minion.run = -1
+			f.write(r)
+			r.minion = nil
+		}
+	}
+	f.runs = f.runs[:0]
+}
+
+// match is called for a minion that has a subscription to the message at hand; several times if it has several.
+func (f *fanout) match(m *minion) {
+	if m.everything || m.seen == f.stamp {
+		return
+	}
+	m.seen = f.stamp
+	if m.cursor != nil {
+		m.cursor.waiting++
+		return
+	}
+	if m.run < 0 {
+		m.run = int32(len(f.runs))
+		f.runs = append(f.runs, run{m, f.at, f.end, 1})
+		return
+	}
+	r := &f.runs[m.run]
+	if r.end == f.at.offset {
+		r.end = f.end
+		r.messages++
+		return
+	}
+	if f.write(r) {
+		*r = run{m, f.at, f.end, 1}
+		return
+	}
+	r.minion, m.run = nil, -1
+	if m.cursor != nil {
+		m.cursor.waiting++
+	}
+}
+
+// write sends a run and says whether all of it has gone. Otherwise the minion has a cursor now, or is closed.
+func (f *fanout) write(r *run) bool {
+	chunk := r.at.seg.data[r.at.offset:r.end]
+	n := r.minion.conn.TryWrite(chunk)
+	if n == len(chunk) {
+		f.deliveries.Add(uint64(r.messages))
+		return true
+	}
+	if f.fallBehind(r.minion, r.at, n) {
+		r.minion.cursor.waiting += r.messages
+	}
+	return false
+}
+
+// subscribe adds a prefix to a minion's subscriptions. Repeating one changes nothing.
+func (f *fanout) subscribe(m *minion, topic []byte) {
+	if len(topic) > 0 {
+		if _, first := f.tree.add(m, topic); first {
+			f.proxy.upstream.change(f.loop, topic, +1)
+		}
+		return
+	}
+	if m.everything {
+		return
+	}
+	m.everything = true
+	if m.cursor == nil {
+		m.place = insert(&f.current, m)
+	}
+	if f.everything++; f.everything == 1 {
+		f.proxy.upstream.change(f.loop, nil, +1)
+	}
+}
+
+// cancel takes a prefix from a minion's subscriptions.
+func (f *fanout) cancel(m *minion, topic []byte) {
+	if len(topic) > 0 {
+		if _, last := f.tree.remove(m, topic); last {
+			f.proxy.upstream.change(f.loop, topic, -1)
+		}
+		return
+	}
+	if !m.everything {
+		return
+	}
+	m.everything = false
+	if m.cursor == nil {
+		takeOut(&f.current, m)
+	} else {
+		m.cursor.waiting = f.count(m, m.cursor.at, f.pos.serial)
+	}
+	if f.everything--; f.everything == 0 {
+		f.proxy.upstream.change(f.loop, nil, -1)
+	}
+}
+
+// leave forgets a minion.
+func (f *fanout) leave(m *minion) {
+	f.cancel(m, nil)
+	f.tree.removeAll(m, func(prefix []byte) { f.proxy.upstream.change(f.loop, prefix, -1) })
+	if m.cursor != nil {
+		takeOut(&f.behind, m)
+		f.lagging.Add(-1)
+		m.cursor = nil
+	}
+	f.minions.Add(-1)
+}
+
+// insert and takeOut keep a list of minions without order, each minion knowing its place.
+func insert(list *[]*minion, m *minion) int32 {
+	*list = append(*list, m)
+	return int32(len(*list) - 1)
+}
+
+func takeOut(list *[]*minion, m *minion) {
+	if m.place < 0 {
+		return
+	}
+	end := len(*list) - 1
+	moved := (*list)[end]
+	(*list)[m.place] = moved
+	moved.place = m.place
+	(*list)[end] = nil
+	*list = (*list)[:end]
+	m.place = -1
+}

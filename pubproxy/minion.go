@@ -1,0 +1,133 @@
+package pubproxy
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+
+	"salt-broker/internal/admission"
+	"salt-broker/internal/reactor"
+	"salt-broker/internal/zmtp"
+)
+
+// maxKept is how much may wait for a minion beside publishes, which wait in the log: answers to its PINGs.
+const maxKept = 64 << 10
+
+var (
+	errSubscriptions = &admission.Refusal{
+		End: admission.EndSubscriptions, Text: "subscribes to more prefixes than max_subscriptions allows",
+	}
+	errBehind = &admission.Refusal{
+		End: admission.EndBehind, Text: "does not read: has lost more publishes than max_lost_publishes allows",
+	}
+)
+
+// minion is a peer on the publish port: a Salt minion, or a broker that has minions of its own. It belongs to its loop
+// and is kept small, because there are thousands that do nothing but wait.
+type minion struct {
+	fanout  *fanout
+	conn    *reactor.Conn
+	stream  zmtp.Stream
+	entries []entry // its subscriptions but ''
+	cursor  *cursor // its place in the log while it lags; nil: where the loop is
+
+	place      int32  // in the fan-out's list: behind when it has a cursor, else current
+	run        int32  // in the fan-out's list of runs, -1: not there
+	seen       uint32 // stamp of the last message that matched
+	lost       uint32 // publishes
+	everything bool   // subscribed to ''
+}
+
+func newMinion(f *fanout, c *reactor.Conn) *minion {
+	f.minions.Add(1)
+	return &minion{fanout: f, conn: c, place: -1, run: -1}
+}
+
+// Received implements reactor.Handler.
+func (m *minion) Received(_ *reactor.Conn, p []byte) error {
+	return m.stream.Feed(p, &m.fanout.limits, m)
+}
+
+// Writable implements reactor.Handler.
+func (m *minion) Writable(*reactor.Conn) {
+	if m.cursor != nil {
+		m.fanout.serve(m)
+	}
+}
+
+// HalfClosed implements reactor.Handler: who sends no PONG and no subscription any more is leaving.
+func (m *minion) HalfClosed(c *reactor.Conn) { c.Close(io.EOF) }
+
+// Closed implements reactor.Handler.
+func (m *minion) Closed(c *reactor.Conn, reason error) {
+	m.stream.Release(&m.fanout.limits)
+	m.fanout.leave(m)
+	m.fanout.proxy.door.Ended(c, reason)
+}
+
+// Greeted implements zmtp.Sink.
+func (m *minion) Greeted(zmtp.Version) error { return nil }
+
+// Ready implements zmtp.Sink.
+func (m *minion) Ready(r zmtp.Ready) error { return m.fanout.proxy.door.Admit(m.conn, r) }
+
+// Message implements zmtp.Sink: a subscription in the form that XSUB and ZMTP 3.0 use. Nothing else comes this way.
+func (m *minion) Message(msg []byte) error {
+	s, err := zmtp.ParseSubscription(msg)
+	if err != nil {
+		return err
+	}
+	if s.Cancel {
+		m.fanout.cancel(m, s.Topic)
+		return nil
+	}
+	return m.subscribe(s.Topic)
+}
+
+// Command implements zmtp.Sink.
+func (m *minion) Command(name, data []byte) error {
+	switch string(name) {
+	case zmtp.CommandSubscribe:
+		return m.subscribe(data)
+	case zmtp.CommandCancel:
+		m.fanout.cancel(m, data)
+	case zmtp.CommandPing:
+		_, context, err := zmtp.ParsePing(data)
+		if err != nil {
+			return err
+		}
+		return m.pong(context)
+	case zmtp.CommandError:
+		reason, err := zmtp.ParseError(data)
+		if err != nil {
+			return err
+		}
+		return &zmtp.Fault{Reason: zmtp.ReasonPeerError, Detail: fmt.Sprintf("the peer says: %q", reason)}
+	}
+	return nil // PONG, and what later versions may add
+}
+
+func (m *minion) subscribe(topic []byte) error {
+	if len(topic) > maxTopicBytes {
+		return &zmtp.Fault{
+			Reason: zmtp.ReasonSubscription,
+			Detail: fmt.Sprintf("subscribes to a prefix of %d bytes (limit %d)", len(topic), maxTopicBytes),
+		}
+	}
+	if len(m.entries) >= m.fanout.proxy.options.MaxSubscriptions {
+		return errSubscriptions
+	}
+	m.fanout.subscribe(m, topic)
+	return nil
+}
+
+// pong answers a PING with its context, between two messages: a command never stands inside one here.
+func (m *minion) pong(context []byte) error {
+	var space [64]byte
+	answer := zmtp.AppendPong(space[:0], context)
+	if m.cursor != nil && m.cursor.inside() {
+		m.cursor.pong = bytes.Clone(answer) // the newest tells as much as all of them
+		return nil
+	}
+	return m.conn.Write(answer)
+}

@@ -1,0 +1,134 @@
+package pubproxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sync/errgroup"
+
+	"salt-broker/internal/admission"
+	"salt-broker/internal/master"
+	"salt-broker/internal/reactor"
+	"salt-broker/internal/zmtp"
+)
+
+// maxTopicBytes is the longest prefix that a minion may subscribe to. Salt's have 40 bytes (sha1hex of a minion's id).
+const maxTopicBytes = 4096
+
+// Options of a publish proxy. There are no defaults here: package config has them.
+type Options struct {
+	// Listen is the address for minions, host:port (Salt: interface, publish_port).
+	Listen string
+	// Backlog is how many connections may wait to be accepted (Salt: zmq_backlog).
+	Backlog int
+	// KeepAlive is how silent minions are probed (Salt: tcp_keepalive*).
+	KeepAlive reactor.KeepAlive
+	// HandshakeTimeout is how long a minion may take to say READY.
+	HandshakeTimeout time.Duration
+	// Master is where and how to reach the master. SocketType is set here.
+	Master master.Options
+	// Loops is the number of event loops.
+	Loops int
+	// HWM is how many messages that match it a minion may lag behind before it loses the oldest (Salt: pub_hwm).
+	HWM int
+	// LogBytes is how much of the publishes is kept for minions that lag, all together.
+	LogBytes int64
+	// MaxLost is how many publishes a minion may lose before it is cut off; 0: any number.
+	MaxLost int
+	// MaxMessage is the largest message from the master, in bytes.
+	MaxMessage int64
+	// MaxSubscriptions is how many prefixes a minion may subscribe to. A broker has one for each minion behind it.
+	MaxSubscriptions int
+	// Log gets lines about the link and about peers.
+	Log logrus.FieldLogger
+}
+
+// Proxy is the publish channel of a broker.
+type Proxy struct {
+	options  Options
+	group    *reactor.Group
+	door     *admission.Door
+	link     *master.Link
+	log      *publishLog
+	fanouts  []*fanout // by loop
+	upstream *upstream
+	ended    chan struct{} // the loops have ended
+}
+
+// Stats is a snapshot of what a proxy has done since it started.
+type Stats struct {
+	Minions       int    // connections now, handshakes included
+	Behind        int    // of them lag now
+	Subscriptions int    // prefixes that the master has been asked for
+	Publishes     uint64 // whole messages from the master
+	PublishBytes  uint64 // in them
+	Deliveries    uint64 // messages that were handed to the kernel for a minion
+	Lost          uint64 // messages that minions lost because they lagged too far
+	Ends          map[string]uint64
+	Master        master.State
+}
+
+// New opens the port for minions and fails when somebody has it. The proxy works when Run is called.
+func New(o Options) (*Proxy, error) {
+	g, err := reactor.New(reactor.Options{Loops: o.Loops, MaxKept: maxKept})
+	if err != nil {
+		return nil, fmt.Errorf("publish port: %w", err)
+	}
+	p := &Proxy{options: o, group: g, log: newPublishLog(o.LogBytes), ended: make(chan struct{})}
+	o.Master.SocketType = zmtp.SUB
+	p.link = master.NewLink(o.Master)
+	p.upstream = newUpstream(p, g.Loops()[0])
+	for _, l := range g.Loops() {
+		p.fanouts = append(p.fanouts, newFanout(p, l))
+	}
+	p.door, err = admission.Open(context.Background(), g, admission.Options{
+		Listen: o.Listen, Backlog: o.Backlog, KeepAlive: o.KeepAlive, HandshakeTimeout: o.HandshakeTimeout,
+		As: zmtp.PUB, Peers: []zmtp.SocketType{zmtp.SUB, zmtp.XSUB}, Log: o.Log,
+		Accept: func(c *reactor.Conn) reactor.Handler { return newMinion(p.fanouts[c.Loop().Index()], c) },
+	})
+	if err != nil {
+		g.Close()
+		return nil, fmt.Errorf("publish port: %w", err)
+	}
+	return p, nil
+}
+
+// Addr returns the address that minions connect to.
+func (p *Proxy) Addr() netip.AddrPort { return p.door.Addr() }
+
+// Run forwards publishes until ctx ends, and returns nil then. It runs once.
+func (p *Proxy) Run(ctx context.Context) error {
+	tasks, ctx := errgroup.WithContext(ctx)
+	tasks.Go(func() error {
+		defer close(p.ended)
+		return p.group.Run(ctx)
+	})
+	tasks.Go(func() error { return p.link.Run(ctx, p.upstream.serve) })
+	err := tasks.Wait()
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// Stats returns what the proxy has done so far. It is safe from any goroutine.
+func (p *Proxy) Stats() Stats {
+	s := Stats{
+		Subscriptions: int(p.upstream.topics.Load()),
+		Publishes:     p.upstream.messages.Load(),
+		PublishBytes:  p.upstream.bytes.Load(),
+		Ends:          p.door.Counts(),
+		Master:        p.link.State(),
+	}
+	for _, f := range p.fanouts {
+		s.Minions += int(f.minions.Load())
+		s.Behind += int(f.lagging.Load())
+		s.Deliveries += f.deliveries.Load()
+		s.Lost += f.lost.Load()
+	}
+	return s
+}

@@ -1,0 +1,252 @@
+package pubproxy
+
+import (
+	"bytes"
+	"sort"
+)
+
+// tree holds the subscriptions of a loop's minions: which minions listen to which prefix. It is a radix tree over the
+// bytes of the prefixes, so matching a topic costs the length of the topic, however many subscriptions there are
+// (ZMTP 3.1, RFC 37 "Subscriptions"; RFC 29: a message is delivered when a prefix of its first frame is subscribed to).
+type tree struct {
+	root  node
+	count int // prefixes that somebody has subscribed to
+}
+
+// node stands for the prefix that its edges from the root spell.
+type node struct {
+	edge     []byte // the bytes between its parent and it
+	parent   *node
+	children []*node // ordered by the first byte of their edge
+	members  []member
+}
+
+// member is one minion's subscription. entry is its place in the minion's own list, so that either finds the other.
+type member struct {
+	minion *minion
+	entry  int
+}
+
+// entry is a minion's side of a subscription.
+type entry struct {
+	node   *node
+	member int
+}
+
+// child finds the child whose edge begins with b, or where it would be.
+func (n *node) child(b byte) (int, bool) {
+	i := sort.Search(len(n.children), func(i int) bool { return n.children[i].edge[0] >= b })
+	return i, i < len(n.children) && n.children[i].edge[0] == b
+}
+
+// find returns the node of a prefix, nil when there is none.
+func (t *tree) find(prefix []byte) *node {
+	n := &t.root
+	for len(prefix) > 0 {
+		i, ok := n.child(prefix[0])
+		if !ok || !bytes.HasPrefix(prefix, n.children[i].edge) {
+			return nil
+		}
+		n = n.children[i]
+		prefix = prefix[len(n.edge):]
+	}
+	return n
+}
+
+// make returns the node of a prefix, and makes it if need be.
+func (t *tree) make(prefix []byte) *node {
+	n := &t.root
+	for len(prefix) > 0 {
+		i, ok := n.child(prefix[0])
+		if !ok {
+			leaf := &node{edge: bytes.Clone(prefix), parent: n}
+			n.children = append(n.children, nil)
+			copy(n.children[i+1:], n.children[i:])
+			n.children[i] = leaf
+			return leaf
+		}
+		c := n.children[i]
+		same := commonPrefix(prefix, c.edge)
+		if same < len(c.edge) { // split the edge
+			middle := &node{edge: c.edge[:same:same], parent: n, children: []*node{c}}
+			c.edge, c.parent = c.edge[same:], middle
+			n.children[i] = middle
+			c = middle
+		}
+		n = c
+		prefix = prefix[same:]
+	}
+	return n
+}
+
+// prune removes a node that stands for nothing any more, and joins edges that it kept apart.
+func (n *node) prune() {
+	for n.parent != nil && len(n.members) == 0 {
+		p := n.parent
+		i, _ := p.child(n.edge[0])
+		switch len(n.children) {
+		case 0:
+			copy(p.children[i:], p.children[i+1:])
+			p.children[len(p.children)-1] = nil
+			p.children = p.children[:len(p.children)-1]
+			n = p
+		case 1:
+			c := n.children[0]
+			c.edge = append(n.edge[:len(n.edge):len(n.edge)], c.edge...)
+			c.parent = p
+			p.children[i] = c
+			return
+		default:
+			return
+		}
+	}
+}
+
+func commonPrefix(a, b []byte) int {
+	n := min(len(a), len(b))
+	for i := range n {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return n
+}
+
+// add subscribes a minion and says whether it had not been (a repeated subscription counts once: XSUB repeats them and
+// cancels once), and whether it is the first of this tree with the prefix.
+func (t *tree) add(m *minion, prefix []byte) (added, first bool) {
+	n := t.make(prefix)
+	if n.has(m) >= 0 {
+		return false, false
+	}
+	first = len(n.members) == 0
+	n.members = append(n.members, member{m, len(m.entries)})
+	m.entries = append(m.entries, entry{n, len(n.members) - 1})
+	if first {
+		t.count++
+	}
+	return true, first
+}
+
+// remove cancels a minion's subscription and says whether it had one, and whether it was the tree's last with the
+// prefix.
+func (t *tree) remove(m *minion, prefix []byte) (removed, last bool) {
+	n := t.find(prefix)
+	if n == nil {
+		return false, false
+	}
+	e := n.has(m)
+	if e < 0 {
+		return false, false
+	}
+	return true, t.drop(m, e)
+}
+
+// removeAll cancels all of a minion's subscriptions; last is told the prefixes that nobody of the tree has any more.
+func (t *tree) removeAll(m *minion, last func(prefix []byte)) {
+	for i := len(m.entries) - 1; i >= 0; i-- {
+		prefix := m.entries[i].node.prefix()
+		if t.drop(m, i) {
+			last(prefix)
+		}
+	}
+	m.entries = nil
+}
+
+// drop takes entry i of a minion out of its node and of the minion's list, the last of each moving to the free place.
+func (t *tree) drop(m *minion, i int) (last bool) {
+	e := m.entries[i]
+	n := e.node
+
+	end := len(n.members) - 1
+	moved := n.members[end]
+	n.members[e.member] = moved
+	moved.minion.entries[moved.entry].member = e.member
+	n.members[end] = member{}
+	n.members = n.members[:end]
+
+	end = len(m.entries) - 1
+	m.entries[i] = m.entries[end]
+	if i != end {
+		m.entries[i].node.members[m.entries[i].member].entry = i
+	}
+	m.entries[end] = entry{}
+	m.entries = m.entries[:end]
+
+	if len(n.members) > 0 {
+		return false
+	}
+	t.count--
+	n.prune()
+	return true
+}
+
+// has returns the place of the node in a minion's list, -1 when it is not there. The shorter of the two lists is
+// searched: a minion has few prefixes, and a prefix of a broker that has many has few subscribers.
+func (n *node) has(m *minion) int {
+	if len(m.entries) <= len(n.members) {
+		for i := range m.entries {
+			if m.entries[i].node == n {
+				return i
+			}
+		}
+		return -1
+	}
+	for i := range n.members {
+		if n.members[i].minion == m {
+			return n.members[i].entry
+		}
+	}
+	return -1
+}
+
+// prefix spells the prefix that a node stands for.
+func (n *node) prefix() []byte {
+	size := 0
+	for at := n; at != nil; at = at.parent {
+		size += len(at.edge)
+	}
+	p := make([]byte, size)
+	for at := n; at != nil; at = at.parent {
+		size -= len(at.edge)
+		copy(p[size:], at.edge)
+	}
+	return p
+}
+
+// match calls found for every subscription whose prefix the topic has. A minion with several of them is found several
+// times.
+func (t *tree) match(topic []byte, found func(m *minion)) {
+	n := &t.root
+	for {
+		for i := range n.members {
+			found(n.members[i].minion)
+		}
+		if len(topic) == 0 {
+			return
+		}
+		i, ok := n.child(topic[0])
+		if !ok || !bytes.HasPrefix(topic, n.children[i].edge) {
+			return
+		}
+		n = n.children[i]
+		topic = topic[len(n.edge):]
+	}
+}
+
+// wants says whether a minion has a subscription to the topic.
+func (t *tree) wants(m *minion, topic []byte) bool {
+	n := &t.root
+	for n.has(m) < 0 {
+		if len(topic) == 0 {
+			return false
+		}
+		i, ok := n.child(topic[0])
+		if !ok || !bytes.HasPrefix(topic, n.children[i].edge) {
+			return false
+		}
+		n = n.children[i]
+		topic = topic[len(n.edge):]
+	}
+	return true
+}

@@ -1,0 +1,172 @@
+package pubproxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync/atomic"
+
+	"salt-broker/internal/reactor"
+	"salt-broker/internal/zmtp"
+)
+
+var errLinkStopped = errors.New("the broker stops")
+
+// upstream is the SUB side: the link to the master, which fills the log, and the union of what the loops' minions have
+// subscribed to. It lives on one loop.
+type upstream struct {
+	proxy *Proxy
+	loop  *reactor.Loop
+
+	// Owned by the loop.
+	limits zmtp.Limits
+	union  map[string]int // prefixes, and how many loops have minions with them
+	conn   *reactor.Conn  // nil: no link
+	stream zmtp.Stream
+	ended  chan<- error // of the link's life
+	grown  bool         // the log has, since the loops were told
+
+	// Shared.
+	topics   atomic.Int64
+	messages atomic.Uint64
+	bytes    atomic.Uint64
+}
+
+func newUpstream(p *Proxy, l *reactor.Loop) *upstream {
+	return &upstream{
+		proxy: p, loop: l, union: make(map[string]int),
+		limits: zmtp.Limits{
+			MaxMessage: p.options.MaxMessage, MaxFrames: maxFrames, MaxCommand: maxTopicBytes + 64, Buffers: l,
+		},
+	}
+}
+
+// maxFrames of one publish. Salt sends one or two.
+const maxFrames = 1024
+
+// serve hands a live link to the loop and waits for its end.
+func (u *upstream) serve(ctx context.Context, nc net.Conn, v zmtp.Version) error {
+	ended := make(chan error, 1)
+	if !u.loop.Post(func() { u.adopt(nc, v, ended) }) {
+		_ = nc.Close()
+		return errLinkStopped
+	}
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done(): // the loops end as well, and close it
+	case <-u.proxy.ended:
+	}
+	<-u.proxy.ended
+	return errLinkStopped
+}
+
+// adopt begins the life of a link: the master hears the whole union, and the log grows again.
+func (u *upstream) adopt(nc net.Conn, v zmtp.Version, ended chan<- error) {
+	if u.conn != nil { // cannot be: a link is served until it has ended
+		u.conn.Close(io.EOF)
+	}
+	c, err := u.loop.Adopt(nc, u)
+	if err != nil {
+		ended <- err
+		return
+	}
+	u.conn, u.ended = c, ended
+	u.stream = zmtp.Stream{}
+	u.stream.SkipHandshake(v)
+	var all []byte
+	for topic := range u.union {
+		all = zmtp.AppendSubscription(all, []byte(topic), false)
+	}
+	if len(all) > 0 {
+		u.send(all)
+	}
+}
+
+// change counts a loop that has got its first minion with a prefix (+1), or lost its last (-1). The master is told when
+// the first loop comes and when the last goes.
+func (u *upstream) change(from *reactor.Loop, topic []byte, by int) {
+	key := string(topic)
+	if from == u.loop {
+		u.count(key, by)
+		return
+	}
+	u.loop.Post(func() { u.count(key, by) })
+}
+
+func (u *upstream) count(topic string, by int) {
+	before := u.union[topic]
+	after := before + by
+	if after == 0 {
+		delete(u.union, topic)
+	} else {
+		u.union[topic] = after
+	}
+	u.topics.Store(int64(len(u.union)))
+	if (before == 0) == (after == 0) || u.conn == nil {
+		return
+	}
+	// As a message, which is the form of ZMTP 3.0 that every master takes: the handshake said 3.0 for us.
+	var space [128]byte
+	u.send(zmtp.AppendSubscription(space[:0], []byte(topic), after == 0))
+}
+
+func (u *upstream) send(p []byte) {
+	if err := u.conn.Write(p); err != nil {
+		u.conn.Close(err)
+	}
+}
+
+// Received implements reactor.Handler.
+func (u *upstream) Received(_ *reactor.Conn, p []byte) error {
+	err := u.stream.Feed(p, &u.limits, u)
+	if u.grown {
+		u.grown = false
+		for _, f := range u.proxy.fanouts {
+			f.notify()
+		}
+	}
+	return err
+}
+
+// Writable implements reactor.Handler.
+func (u *upstream) Writable(*reactor.Conn) {}
+
+// HalfClosed implements reactor.Handler: a master that publishes no more is gone.
+func (u *upstream) HalfClosed(c *reactor.Conn) { c.Close(io.EOF) }
+
+// Closed implements reactor.Handler.
+func (u *upstream) Closed(_ *reactor.Conn, reason error) {
+	u.stream.Release(&u.limits)
+	u.conn = nil
+	u.ended <- reason
+}
+
+// Greeted implements zmtp.Sink; the handshake is over by the time a link is adopted.
+func (u *upstream) Greeted(zmtp.Version) error { return nil }
+
+// Ready implements zmtp.Sink, likewise.
+func (u *upstream) Ready(zmtp.Ready) error { return nil }
+
+// Message implements zmtp.Sink: a publish.
+func (u *upstream) Message(msg []byte) error {
+	u.proxy.log.append(msg)
+	u.grown = true
+	u.messages.Add(1)
+	u.bytes.Add(uint64(len(msg)))
+	return nil
+}
+
+// Command implements zmtp.Sink.
+func (u *upstream) Command(name, data []byte) error {
+	if string(name) != zmtp.CommandPing {
+		return nil
+	}
+	_, pingContext, err := zmtp.ParsePing(data)
+	if err != nil {
+		return err
+	}
+	var space [64]byte
+	return u.conn.Write(zmtp.AppendPong(space[:0], pingContext))
+}

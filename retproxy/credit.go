@@ -1,0 +1,83 @@
+package retproxy
+
+import "sync/atomic"
+
+// credit is the right to have requests at the master: max_in_flight in all, shared out evenly over the lanes. A lane that
+// needs more borrows from one that has nothing waiting; what was borrowed goes back to its owner. It is the only thing
+// that lanes share. All methods are safe from any loop.
+type credit struct {
+	accounts []account
+}
+
+// account is one lane's part.
+type account struct {
+	free   atomic.Int32
+	hungry atomic.Bool // has requests waiting for credit
+	wake   func()      // has the lane look again; set before the loops run
+	_      [40]byte    // a cache line each: lanes touch their own all the time
+}
+
+func newCredit(total, lanes int) *credit {
+	c := &credit{accounts: make([]account, lanes)}
+	for i := range lanes {
+		part := total / lanes
+		if i < total%lanes {
+			part++
+		}
+		c.accounts[i].free.Store(int32(part))
+	}
+	return c
+}
+
+// take gives lane the right to one request, and says whose it is.
+func (c *credit) take(lane int) (owner int, ok bool) {
+	if c.accounts[lane].take() {
+		return lane, true
+	}
+	for i := range c.accounts {
+		if a := &c.accounts[i]; i != lane && !a.hungry.Load() && a.take() {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+func (a *account) take() bool {
+	for {
+		n := a.free.Load()
+		if n <= 0 {
+			return false
+		}
+		if a.free.CompareAndSwap(n, n-1) {
+			return true
+		}
+	}
+}
+
+// give returns a right to its owner. A lane that waits for one is woken: the owner, or else who may borrow.
+func (c *credit) give(lane, owner int) {
+	c.accounts[owner].free.Add(1)
+	if c.accounts[owner].hungry.Load() {
+		if owner != lane { // who gives looks at its own queue anyway
+			c.accounts[owner].wake()
+		}
+		return
+	}
+	for i := range c.accounts {
+		if i != lane && c.accounts[i].hungry.Load() {
+			c.accounts[i].wake()
+			return
+		}
+	}
+}
+
+// wait notes that lane has requests waiting and got no credit. The caller tries once more afterwards: credit that was
+// given meanwhile woke nobody.
+func (c *credit) wait(lane int) { c.accounts[lane].hungry.Store(true) }
+
+// content notes that lane waits no more.
+func (c *credit) content(lane int) {
+	if c.accounts[lane].hungry.Load() {
+		c.accounts[lane].hungry.Store(false)
+	}
+}

@@ -1,0 +1,257 @@
+package retproxy
+
+import (
+	"sync/atomic"
+	"time"
+
+	"salt-broker/internal/reactor"
+	"salt-broker/internal/zmtp"
+)
+
+// lane is what one event loop does: its minions, its links to the master, and the requests between them.
+type lane struct {
+	proxy *Proxy
+	loop  *reactor.Loop
+	index int
+	share int32 // of the places at the master that one minion may hold
+
+	// Owned by the loop.
+	limits   zmtp.Limits
+	flights  flights
+	ordinary *link
+	bulk     *link
+	spares   []*request
+	draining bool
+	drained  chan<- struct{}
+
+	// Shared.
+	woken   atomic.Bool
+	wake    func() // l.dispatch, bound once
+	minions atomic.Int64
+	counters
+}
+
+// counters of a lane; see Stats.
+type counters struct {
+	requests, requestBytes atomic.Uint64
+	replies, replyBytes    atomic.Uint64
+	forgotten              atomic.Uint64
+	unwanted               atomic.Uint64
+	unroutable             atomic.Uint64
+	late                   atomic.Uint64
+	overdue                atomic.Uint64
+	lostWithLink           atomic.Uint64
+	waiting                atomic.Int64
+	inFlight               atomic.Int64
+}
+
+func newLane(p *Proxy, loop *reactor.Loop) *lane {
+	l := &lane{
+		proxy: p, loop: loop, index: loop.Index(),
+		share:   int32(max(1, p.options.MaxInFlight/2)),
+		flights: flights{free: -1},
+	}
+	l.limits = zmtp.Limits{
+		MaxMessage: p.options.MaxMessage, MaxFrames: maxFrames, MaxCommand: maxCommandBytes, Buffers: loop,
+	}
+	l.ordinary = newLink(l, "requests")
+	l.bulk = newLink(l, "large requests")
+	l.wake = func() {
+		l.woken.Store(false)
+		l.dispatch()
+	}
+	return l
+}
+
+// notify has the lane look at its queues. It is safe from any goroutine, and many calls cost one wake-up.
+func (l *lane) notify() {
+	if !l.woken.Swap(true) {
+		l.loop.Post(l.wake)
+	}
+}
+
+// request takes a minion's request: to the master when there is a place, else it waits. msg is the stream's.
+func (l *lane) request(m *minion, msg []byte) {
+	l.requests.Add(1)
+	l.requestBytes.Add(uint64(len(msg)))
+	k := l.ordinary
+	if len(msg) >= bulkBytes {
+		k = l.bulk
+	}
+	if k.queue.length == 0 && m.first == nil && m.flying < l.share && k.ready() {
+		if owner, ok := l.proxy.credit.take(l.index); ok {
+			k.send(m, msg, false, owner)
+			return
+		}
+	}
+	r := l.newRequest()
+	r.minion, r.arrived = m, l.loop.Now()
+	if r.msg = m.stream.Take(); r.msg == nil {
+		r.msg = append(l.loop.Get(len(msg)), msg...)
+	}
+	m.hold(r)
+	l.waiting.Add(1)
+	l.admit(m, r)
+	m.flow()
+	if k.ready() {
+		l.dispatch()
+	}
+}
+
+// admit puts a request into its queue if its minion's share allows.
+func (l *lane) admit(m *minion, r *request) {
+	if m.queued+m.flying >= l.share {
+		return
+	}
+	m.queued++
+	l.linkOf(r).queue.push(r)
+}
+
+func (l *lane) linkOf(r *request) *link {
+	if len(r.msg) >= bulkBytes {
+		return l.bulk
+	}
+	return l.ordinary
+}
+
+// dispatch sends what waits, as far as there are places.
+func (l *lane) dispatch() {
+	starved := l.serve(l.ordinary)
+	starved = l.serve(l.bulk) || starved
+	if !starved {
+		l.proxy.credit.content(l.index)
+	}
+	l.checkDrained()
+}
+
+// serve sends what waits for a link, and says whether credit ran out before requests did.
+func (l *lane) serve(k *link) (starved bool) {
+	for k.ready() {
+		r := k.queue.pick(l.loop.Now())
+		if r == nil {
+			return false
+		}
+		if r.minion.conn.Closed() { // in this very turn
+			l.forget(r)
+			continue
+		}
+		owner, ok := l.proxy.credit.take(l.index)
+		if !ok {
+			l.proxy.credit.wait(l.index)
+			if owner, ok = l.proxy.credit.take(l.index); !ok {
+				return true
+			}
+		}
+		m, msg := r.minion, r.msg
+		l.drop(r)
+		k.send(m, msg, true, owner)
+		m.flow()
+	}
+	return false
+}
+
+// drop takes a request out of its lists. Its message is the caller's.
+func (l *lane) drop(r *request) {
+	if r.queued {
+		l.linkOf(r).queue.remove(r)
+		r.minion.queued--
+	}
+	r.minion.release(r)
+	l.waiting.Add(-1)
+	*r = request{}
+	if len(l.spares) < 1024 {
+		l.spares = append(l.spares, r)
+	}
+}
+
+// forget drops a request that nobody waits for any more.
+func (l *lane) forget(r *request) {
+	msg := r.msg
+	l.drop(r)
+	l.loop.Put(msg)
+	l.forgotten.Add(1)
+}
+
+func (l *lane) newRequest() *request {
+	if n := len(l.spares); n > 0 {
+		r := l.spares[n-1]
+		l.spares = l.spares[:n-1]
+		return r
+	}
+	return new(request)
+}
+
+// landed is called when a place at the master has become free, for whatever reason.
+func (l *lane) landed(was flight) *minion {
+	l.inFlight.Add(-1)
+	l.proxy.credit.give(l.index, int(was.owner))
+	m := l.minion(was.minion)
+	if m == nil {
+		return nil
+	}
+	m.flying--
+	for r := m.first; r != nil; r = r.mine { // what was beyond its share moves up
+		if !r.queued {
+			l.admit(m, r)
+			break
+		}
+	}
+	return m
+}
+
+// minion returns who has a connection, nil when it is gone.
+func (l *lane) minion(ref reactor.Ref) *minion {
+	c := l.loop.Lookup(ref)
+	if c == nil {
+		return nil
+	}
+	m, _ := c.Handler().(*minion)
+	return m
+}
+
+// leave forgets a minion and what it had waiting. Its places at the master are not free before their replies: the
+// master works for it all the same.
+func (l *lane) leave(m *minion) {
+	for m.first != nil {
+		l.forget(m.first)
+	}
+	l.minions.Add(-1)
+	l.checkDrained()
+}
+
+// drain begins the end: who waits for nothing is let go, the others are answered, and nothing new is read. done is
+// closed when nobody is left who waits.
+func (l *lane) drain(done chan<- struct{}) {
+	l.draining, l.drained = true, done
+	l.loop.Each(func(c *reactor.Conn) {
+		if m, ok := c.Handler().(*minion); ok {
+			m.settle()
+		}
+	})
+	l.checkDrained()
+}
+
+func (l *lane) checkDrained() {
+	if l.drained == nil || l.minions.Load() > 0 {
+		return
+	}
+	close(l.drained)
+	l.drained = nil
+}
+
+// expire gives up places whose reply is overdue. The reply is still passed on if it comes.
+func (l *lane) expire(k *link, deadline time.Duration) {
+	now := l.loop.Now()
+	for i := k.order.first; i >= 0; i = k.order.first {
+		left := l.flights.table[i].sent + deadline - now
+		if left > 0 {
+			k.overdue.Reset(left)
+			break
+		}
+		if m := l.landed(l.flights.remove(i)); m != nil {
+			m.settle()
+		}
+		l.overdue.Add(1)
+	}
+	l.dispatch()
+}

@@ -1,0 +1,211 @@
+package retproxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync/atomic"
+
+	"salt-broker/internal/master"
+	"salt-broker/internal/reactor"
+	"salt-broker/internal/zmtp"
+)
+
+const (
+	// bulkBytes is the size from which a request goes over the bulk link: a master that heartbeats counts whole frames
+	// as life only, and cuts a link on which a large one takes long.
+	bulkBytes = 1 << 20
+	// maxUnsent is how much may wait on a link for the master to read. More waits in the queue, where it is seen when
+	// minions leave.
+	maxUnsent = 256 << 10
+
+	maxFrames       = 1024
+	maxCommandBytes = 4096
+)
+
+var errLinkStopped = errors.New("the broker stops")
+
+// link is a DEALER connection of a lane to the master, and the requests that wait for it. It outlives its connections.
+type link struct {
+	lane *lane
+	road *master.Link
+
+	// Owned by the loop.
+	queue   queue
+	order   order // its requests at the master
+	overdue *reactor.Timer
+	conn    *reactor.Conn // nil: not connected
+	stream  zmtp.Stream
+	ended   chan<- error // of the connection's life
+
+	up atomic.Bool
+}
+
+func newLink(l *lane, name string) *link {
+	o := l.proxy.options.Master
+	o.SocketType = zmtp.DEALER
+	if o.Log != nil {
+		o.Log = o.Log.WithField("link", name)
+	}
+	if l.index > 0 || name != "requests" {
+		o.Log = nil // they go the same way: one of them speaks for all
+	}
+	return &link{lane: l, road: master.NewLink(o), order: order{first: -1, last: -1}}
+}
+
+// run keeps the link connected until ctx ends.
+func (k *link) run(ctx context.Context) error {
+	return k.road.Run(ctx, func(ctx context.Context, nc net.Conn, v zmtp.Version) error {
+		ended := make(chan error, 1)
+		if !k.lane.loop.Post(func() { k.adopt(nc, v, ended) }) {
+			_ = nc.Close()
+			return errLinkStopped
+		}
+		select {
+		case err := <-ended:
+			return err
+		case <-k.lane.proxy.ended:
+			return errLinkStopped
+		}
+	})
+}
+
+func (k *link) adopt(nc net.Conn, v zmtp.Version, ended chan<- error) {
+	c, err := k.lane.loop.Adopt(nc, k)
+	if err != nil {
+		ended <- err
+		return
+	}
+	c.Unbound() // ready looks at what is kept
+	k.conn, k.ended = c, ended
+	k.stream = zmtp.Stream{}
+	k.stream.SkipHandshake(v)
+	k.up.Store(true)
+	k.lane.dispatch()
+}
+
+// ready says whether a request may be sent now.
+func (k *link) ready() bool {
+	return k.conn != nil && !k.conn.Closed() && k.conn.Kept() <= maxUnsent
+}
+
+// send gives a request to the master. The caller has got credit for it. Where owned, msg is a buffer that passes on.
+func (k *link) send(m *minion, msg []byte, owned bool, owner int) {
+	l := k.lane
+	t := l.flights.add(k, m.conn.Ref(), l.loop.Now(), owner)
+	m.flying++
+	l.inFlight.Add(1)
+	if k.order.length == 1 {
+		k.watch()
+	}
+	head := route{m.conn.Ref(), t}.frame()
+	write := k.conn.Write
+	if owned {
+		write = k.conn.WriteOwned
+	}
+	err := k.conn.Write(head[:])
+	if err == nil {
+		err = write(msg)
+	}
+	if err != nil { // the connection is gone; Closed gives the place back
+		k.conn.Close(err)
+	}
+}
+
+// watch sets the timer for the oldest request at the master.
+func (k *link) watch() {
+	deadline := k.lane.proxy.options.RequestDeadline
+	if k.overdue == nil {
+		k.overdue = k.lane.loop.After(deadline, func() { k.lane.expire(k, deadline) })
+		return
+	}
+	k.overdue.Reset(deadline)
+}
+
+// Received implements reactor.Handler.
+func (k *link) Received(_ *reactor.Conn, p []byte) error {
+	err := k.stream.Feed(p, &k.lane.limits, k)
+	k.lane.dispatch() // once for all places that became free
+	return err
+}
+
+// Writable implements reactor.Handler.
+func (k *link) Writable(*reactor.Conn) { k.lane.dispatch() }
+
+// HalfClosed implements reactor.Handler: a master that answers no more is gone.
+func (k *link) HalfClosed(c *reactor.Conn) { c.Close(io.EOF) }
+
+// Closed implements reactor.Handler. What was at the master on this link will not be answered. It is not sent again: the
+// master may have done it, and Salt's minions ask again themselves.
+func (k *link) Closed(_ *reactor.Conn, reason error) {
+	l := k.lane
+	k.stream.Release(&l.limits)
+	k.conn = nil
+	k.up.Store(false)
+	for i := k.order.first; i >= 0; i = k.order.first {
+		if m := l.landed(l.flights.remove(i)); m != nil {
+			m.settle()
+		}
+		l.lostWithLink.Add(1)
+	}
+	if k.overdue != nil {
+		k.overdue.Stop()
+	}
+	k.ended <- reason
+	l.dispatch()
+}
+
+// Greeted implements zmtp.Sink; the handshake is over by the time a link is adopted.
+func (k *link) Greeted(zmtp.Version) error { return nil }
+
+// Ready implements zmtp.Sink, likewise.
+func (k *link) Ready(zmtp.Ready) error { return nil }
+
+// Message implements zmtp.Sink: a reply.
+func (k *link) Message(msg []byte) error {
+	l := k.lane
+	body, rest, err := zmtp.CutFrame(msg)
+	if err != nil {
+		return err
+	}
+	r, ok := parseRoute(body)
+	if !ok || len(rest) == 0 {
+		l.unroutable.Add(1)
+		return nil
+	}
+	l.replies.Add(1)
+	l.replyBytes.Add(uint64(len(rest)))
+	if i := l.flights.find(k, r.ticket); i >= 0 {
+		l.landed(l.flights.remove(i))
+	} else {
+		l.late.Add(1)
+	}
+	m := l.minion(r.minion)
+	if m == nil {
+		l.unwanted.Add(1)
+		return nil
+	}
+	owned := false
+	if len(rest) >= ownBytes {
+		owned = k.stream.Take() != nil
+	}
+	m.reply(rest, owned)
+	return nil
+}
+
+// ownBytes is the size from which a reply that lies in a buffer of its own is passed on with it.
+const ownBytes = 16 << 10
+
+// Command implements zmtp.Sink.
+func (k *link) Command(name, data []byte) error {
+	if string(name) != zmtp.CommandPing {
+		return nil
+	}
+	_, pingContext, err := zmtp.ParsePing(data)
+	if err != nil {
+		return err
+	}
+	var space [64]byte
+	return k.conn.Write(zmtp.AppendPong(space[:0], pingContext))
+}

@@ -1,0 +1,178 @@
+package retproxy
+
+import (
+	"fmt"
+	"io"
+
+	"salt-broker/internal/reactor"
+	"salt-broker/internal/zmtp"
+)
+
+// What one connection may have waiting here before it is not read from any more. A REQ has one request; a broker behind
+// this one has many, and queues them itself when it is not read.
+const (
+	maxHeldRequests = 1024
+	maxHeldBytes    = 64 << 20
+	maxReplyBacklog = 1 << 20
+)
+
+// minion is a peer on the request port: a Salt minion, or a broker that has minions of its own. It belongs to its loop.
+type minion struct {
+	lane   *lane
+	conn   *reactor.Conn
+	stream zmtp.Stream
+
+	first, last *request // its requests that wait here, in order
+	held        int32    // of them: how many
+	heldBytes   int64
+	queued      int32 // of them: in the queue, not beyond the minion's share
+	flying      int32 // requests that hold a place at the master
+
+	speaks31 bool // knows PING
+	paused   bool // not read from
+}
+
+func newMinion(l *lane, c *reactor.Conn) *minion {
+	l.minions.Add(1)
+	return &minion{lane: l, conn: c}
+}
+
+// Received implements reactor.Handler.
+func (m *minion) Received(_ *reactor.Conn, p []byte) error {
+	return m.stream.Feed(p, &m.lane.limits, m)
+}
+
+// Writable implements reactor.Handler.
+func (m *minion) Writable(*reactor.Conn) { m.flow() }
+
+// HalfClosed implements reactor.Handler. A peer that has closed looks like one that only sends no more, and those may
+// still wait for a reply. A PING finds out: who has closed answers with a reset. Who does not know PING is taken to have
+// closed, as libzmq takes it.
+func (m *minion) HalfClosed(c *reactor.Conn) {
+	if !m.waits() || !m.speaks31 {
+		c.Close(io.EOF)
+		return
+	}
+	var space [16]byte
+	if err := c.Write(zmtp.AppendPing(space[:0], 0, nil)); err != nil {
+		c.Close(err)
+	}
+}
+
+// Closed implements reactor.Handler: what the minion had waiting here is waited for by nobody.
+func (m *minion) Closed(c *reactor.Conn, reason error) {
+	m.stream.Release(&m.lane.limits)
+	m.lane.leave(m)
+	m.lane.proxy.door.Ended(c, reason)
+}
+
+// Greeted implements zmtp.Sink.
+func (m *minion) Greeted(v zmtp.Version) error {
+	m.speaks31 = v.AtLeast(3, 1)
+	return nil
+}
+
+// Ready implements zmtp.Sink. The identity that the peer claims is not looked at.
+func (m *minion) Ready(r zmtp.Ready) error { return m.lane.proxy.door.Admit(m.conn, r) }
+
+// Message implements zmtp.Sink: a request.
+func (m *minion) Message(msg []byte) error {
+	if _, err := zmtp.Envelope(msg); err != nil {
+		return err // a REP socket would discard it and never answer, and a place at the master be held for nothing
+	}
+	m.lane.request(m, msg)
+	return nil
+}
+
+// Command implements zmtp.Sink.
+func (m *minion) Command(name, data []byte) error {
+	switch string(name) {
+	case zmtp.CommandPing:
+		_, context, err := zmtp.ParsePing(data)
+		if err != nil {
+			return err
+		}
+		var space [64]byte
+		return m.conn.Write(zmtp.AppendPong(space[:0], context))
+	case zmtp.CommandError:
+		reason, err := zmtp.ParseError(data)
+		if err != nil {
+			return err
+		}
+		return &zmtp.Fault{Reason: zmtp.ReasonPeerError, Detail: fmt.Sprintf("the peer says: %q", reason)}
+	}
+	return nil // PONG, and what later versions may add
+}
+
+// waits says whether the minion waits for something.
+func (m *minion) waits() bool { return m.first != nil || m.flying > 0 }
+
+// reply gives the minion its reply, the frames from its own envelope on. Where owned, msg is a buffer that passes on.
+func (m *minion) reply(msg []byte, owned bool) {
+	write := m.conn.Write
+	if owned {
+		write = m.conn.WriteOwned
+	}
+	if err := write(msg); err != nil {
+		m.conn.Close(err)
+		return
+	}
+	m.settle()
+}
+
+// settle looks at what is to be done when something of the minion has ended.
+func (m *minion) settle() {
+	if !m.waits() && (m.lane.draining || m.conn.HasHalfClosed()) {
+		reason := error(io.EOF)
+		if m.lane.draining {
+			reason = reactor.ErrStopped
+		}
+		m.conn.CloseFlushed(reason)
+		return
+	}
+	m.flow()
+}
+
+// flow stops reading from a minion that has too much here, and goes on when it has less.
+func (m *minion) flow() {
+	full := m.lane.draining || m.held >= maxHeldRequests || m.heldBytes >= maxHeldBytes || m.conn.Kept() > maxReplyBacklog
+	if full == m.paused {
+		return
+	}
+	if m.paused = full; full {
+		m.conn.PauseRead()
+	} else {
+		m.conn.ResumeRead()
+	}
+}
+
+// hold adds a request to the minion's list.
+func (m *minion) hold(r *request) {
+	if m.last != nil {
+		m.last.mine = r
+	} else {
+		m.first = r
+	}
+	m.last = r
+	m.held++
+	m.heldBytes += int64(len(r.msg))
+}
+
+// release takes a request out of the minion's list.
+func (m *minion) release(r *request) {
+	var before *request
+	for at := m.first; at != r; at = at.mine {
+		before = at
+	}
+	if before != nil {
+		before.mine = r.mine
+	} else {
+		m.first = r.mine
+	}
+	if m.last == r {
+		m.last = before
+	}
+	r.mine = nil
+	m.held--
+	m.heldBytes -= int64(len(r.msg))
+}

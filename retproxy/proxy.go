@@ -1,0 +1,178 @@
+package retproxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sync/errgroup"
+
+	"salt-broker/internal/admission"
+	"salt-broker/internal/master"
+	"salt-broker/internal/reactor"
+	"salt-broker/internal/zmtp"
+)
+
+// maxKept is how many bytes of replies may wait for one peer. A peer with more than maxReplyBacklog waiting is not read
+// from, so only what it has asked for already can add to that.
+const maxKept = 64 << 20
+
+// Options of a request proxy. There are no defaults here: package config has them.
+type Options struct {
+	// Listen is the address for minions, host:port (Salt: interface, ret_port).
+	Listen string
+	// Backlog is how many connections may wait to be accepted (Salt: zmq_backlog).
+	Backlog int
+	// KeepAlive is how silent minions are probed (Salt: tcp_keepalive*).
+	KeepAlive reactor.KeepAlive
+	// HandshakeTimeout is how long a minion may take to say READY.
+	HandshakeTimeout time.Duration
+	// Master is where and how to reach the master. SocketType is set here.
+	Master master.Options
+	// Loops is the number of event loops, each with links of its own to the master. There are never more than
+	// MaxInFlight.
+	Loops int
+	// MaxInFlight is how many requests may be at the master at a time; the others wait here.
+	MaxInFlight int
+	// RequestDeadline is how long a request at the master holds its place when no reply comes.
+	RequestDeadline time.Duration
+	// MaxMessage is the largest request or reply, in bytes, envelope included.
+	MaxMessage int64
+	// DrainTimeout is how long requests under way may take to be answered when the proxy ends.
+	DrainTimeout time.Duration
+	// Log gets lines about the links and about peers.
+	Log logrus.FieldLogger
+}
+
+// Proxy is the request channel of a broker.
+type Proxy struct {
+	options Options
+	group   *reactor.Group
+	door    *admission.Door
+	credit  *credit
+	lanes   []*lane       // by loop
+	ended   chan struct{} // the loops have ended
+}
+
+// Stats is a snapshot of what a proxy has done since it started.
+type Stats struct {
+	Minions      int    // connections now, handshakes included
+	Requests     uint64 // from minions
+	RequestBytes uint64
+	Replies      uint64 // from the master
+	ReplyBytes   uint64
+	Waiting      int    // requests here now, for a place at the master
+	InFlight     int    // requests at the master now
+	Forgotten    uint64 // requests whose minion left while they waited here: not sent
+	Unwanted     uint64 // replies for a minion that has left
+	Unroutable   uint64 // replies without a routing frame of this broker
+	Late         uint64 // replies after the deadline, passed on all the same
+	Overdue      uint64 // places at the master given up at the deadline
+	LostWithLink uint64 // requests at the master when their link ended: not answered, not sent again
+	Ends         map[string]uint64
+	Links        []master.State
+}
+
+// New opens the port for minions and fails when somebody has it. The proxy works when Run is called.
+func New(o Options) (*Proxy, error) {
+	o.Loops = max(1, min(o.Loops, o.MaxInFlight))
+	g, err := reactor.New(reactor.Options{Loops: o.Loops, MaxKept: maxKept})
+	if err != nil {
+		return nil, fmt.Errorf("request port: %w", err)
+	}
+	p := &Proxy{options: o, group: g, credit: newCredit(o.MaxInFlight, o.Loops), ended: make(chan struct{})}
+	for i, loop := range g.Loops() {
+		l := newLane(p, loop)
+		p.lanes = append(p.lanes, l)
+		p.credit.accounts[i].wake = l.notify
+	}
+	p.door, err = admission.Open(context.Background(), g, admission.Options{
+		Listen: o.Listen, Backlog: o.Backlog, KeepAlive: o.KeepAlive, HandshakeTimeout: o.HandshakeTimeout,
+		As: zmtp.ROUTER, Peers: []zmtp.SocketType{zmtp.REQ, zmtp.DEALER, zmtp.ROUTER}, Log: o.Log,
+		Accept: func(c *reactor.Conn) reactor.Handler { return newMinion(p.lanes[c.Loop().Index()], c) },
+	})
+	if err != nil {
+		g.Close()
+		return nil, fmt.Errorf("request port: %w", err)
+	}
+	return p, nil
+}
+
+// Addr returns the address that minions connect to.
+func (p *Proxy) Addr() netip.AddrPort { return p.door.Addr() }
+
+// Run forwards requests and replies until ctx ends. Then it accepts and reads nothing more, waits for the replies to
+// requests under way for DrainTimeout at most, and returns nil. It runs once.
+func (p *Proxy) Run(ctx context.Context) error {
+	// The loops and links outlive ctx by the time that draining takes.
+	alive, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	tasks, alive := errgroup.WithContext(alive)
+	tasks.Go(func() error {
+		defer close(p.ended)
+		return p.group.Run(alive)
+	})
+	for _, l := range p.lanes {
+		tasks.Go(func() error { return l.ordinary.run(alive) })
+		tasks.Go(func() error { return l.bulk.run(alive) })
+	}
+	tasks.Go(func() error {
+		select {
+		case <-alive.Done():
+		case <-ctx.Done():
+			p.drain()
+			end()
+		}
+		return nil
+	})
+	err := tasks.Wait()
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// drain returns when no minion waits for a reply any more, or the time is up.
+func (p *Proxy) drain() {
+	p.door.Close()
+	timeout := time.NewTimer(p.options.DrainTimeout)
+	defer timeout.Stop()
+	for _, l := range p.lanes {
+		done := make(chan struct{})
+		if !l.loop.Post(func() { l.drain(done) }) {
+			continue
+		}
+		select {
+		case <-done:
+		case <-timeout.C:
+			return
+		case <-p.ended:
+			return
+		}
+	}
+}
+
+// Stats returns what the proxy has done so far. It is safe from any goroutine.
+func (p *Proxy) Stats() Stats {
+	s := Stats{Ends: p.door.Counts()}
+	for _, l := range p.lanes {
+		s.Minions += int(l.minions.Load())
+		s.Requests += l.requests.Load()
+		s.RequestBytes += l.requestBytes.Load()
+		s.Replies += l.replies.Load()
+		s.ReplyBytes += l.replyBytes.Load()
+		s.Waiting += int(l.waiting.Load())
+		s.InFlight += int(l.inFlight.Load())
+		s.Forgotten += l.forgotten.Load()
+		s.Unwanted += l.unwanted.Load()
+		s.Unroutable += l.unroutable.Load()
+		s.Late += l.late.Load()
+		s.Overdue += l.counters.overdue.Load()
+		s.LostWithLink += l.lostWithLink.Load()
+		s.Links = append(s.Links, l.ordinary.road.State(), l.bulk.road.State())
+	}
+	return s
+}
