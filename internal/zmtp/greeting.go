@@ -3,7 +3,6 @@ package zmtp
 import (
 	"bytes"
 	"strconv"
-	"unicode"
 )
 
 // GreetingSize is how many bytes each side sends before its first frame (RFC 23, Formal Grammar):
@@ -132,6 +131,8 @@ func foreign(p []byte) *Fault {
 		return faultf(ReasonNotZMTP, "the peer speaks HTTP")
 	case bytes.HasPrefix(p, []byte("PROXY ")), bytes.HasPrefix(p, []byte("\r\n\r\n\x00\r\nQUIT\n")):
 		return faultf(ReasonNotZMTP, "the peer sends the PROXY protocol: turn it off in the load balancer")
+	case bytes.HasPrefix(p, []byte("\x82\xa4head")): // a msgpack map of head and body
+		return faultf(ReasonNotZMTP, "the peer speaks Salt's TCP transport; it needs transport: zeromq")
 	case len(p) >= 2 && p[0] != 0 && p[1] == 0:
 		// RFC 23, Detecting ZMTP 1.0 and 2.0 Peers: the length of an identity and its flags.
 		return faultf(ReasonVersion, "the peer speaks ZMTP 1.0, of libzmq 2; 3.0 is the least")
@@ -157,14 +158,15 @@ func isHTTP(p []byte) bool {
 
 // mechanismFault names a mechanism that is not ours, or as much of it as has come.
 func mechanismFault(field []byte) *Fault {
-	name := bytes.TrimRight(field, "\x00")
-	for _, c := range name {
-		if c > unicode.MaxASCII || !unicode.IsPrint(rune(c)) {
-			return faultf(ReasonMechanism, "the peer names the mechanism %q; only NULL is spoken here", name)
-		}
+	name, _, whole := bytes.Cut(field, []byte{0})
+	switch {
+	case len(name) == 0:
+		return faultf(ReasonMechanism, "the peer names none; only NULL is spoken here")
+	case whole && string(name) == "NULL":
+		return faultf(ReasonMechanism, "NULL is not padded with zeros: %q", field)
+	case whole || len(field) == mechanismSize:
+		return faultf(ReasonMechanism, "the peer wants %q; only NULL is spoken here", name)
+	default:
+		return faultf(ReasonMechanism, "the peer wants one that begins with %q; only NULL is spoken here", name)
 	}
-	if len(field) < mechanismSize {
-		return faultf(ReasonMechanism, "the peer wants a mechanism that begins with %s; only NULL is spoken here", name)
-	}
-	return faultf(ReasonMechanism, "the peer wants %s; only NULL is spoken here", name)
 }

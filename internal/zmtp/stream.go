@@ -240,8 +240,8 @@ func (s *Stream) admit(h Header, walked, frames int, lim *Limits) error {
 	if frames >= lim.MaxFrames {
 		return faultf(ReasonTooManyFrames, "a message of more than %d frames, the limit", lim.MaxFrames)
 	}
-	room := lim.MaxMessage - int64(walked) - int64(h.Len)
-	if room < 0 || h.Size > uint64(room) {
+	limit, used := uint64(max(lim.MaxMessage, 0)), uint64(walked+h.Len)
+	if used > limit || h.Size > limit-used {
 		return faultf(ReasonMessageTooLarge, "a frame of %d bytes after %d bytes of a message; the limit is %d together", h.Size, walked, lim.MaxMessage)
 	}
 	return nil
