@@ -1,0 +1,187 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/spf13/viper"
+)
+
+// loading is a configuration on its way from what was said to a [Config].
+type loading struct {
+	// layers holds what was said: files, each over the one before, and over them what came from outside. It gets one key
+	// at a time and never reads YAML itself: viper's own reader stops at the first fault, knows no lines, takes
+	// Publish_Port for publish_port and drops what is empty.
+	layers *viper.Viper
+	// where has, by key, what counts of all that was said. What was said by an alias has the alias for its key.
+	where map[string]said
+	// order has the files as they were read; the first is the main one.
+	order    []string
+	faults   Faults
+	warnings []Warning
+}
+
+func newLoading() *loading { return &loading{layers: viper.New(), where: map[string]said{}} }
+
+func (l *loading) fault(s said, why string) { l.faults = append(l.faults, s.fault(why)) }
+
+func (l *loading) warn(s said, why string) { l.warnings = append(l.warnings, s.warning(why)) }
+
+// read takes over one file.
+func (l *loading) read(file string, data []byte) {
+	l.order = append(l.order, file)
+	all, faults := parse(file, data)
+	l.faults = append(l.faults, faults...)
+	for _, s := range all {
+		l.take(s)
+	}
+}
+
+// take puts what was said where it belongs, or says why it belongs nowhere.
+func (l *loading) take(s said) {
+	_, ours := keyNamed(s.key)
+	switch {
+	case ours, isAlias(s.key):
+		l.takeOurs(s)
+	case s.key == "master_type":
+		l.takeMasterType(s)
+	case replaced[s.key] != "":
+		l.warn(s, replaced[s.key])
+	case later[s.key] != "":
+		l.warn(s, later[s.key])
+	case slices.Contains(foreign, s.key):
+		s.text = "" // it may be long, or a secret
+		l.warn(s, "is Salt's and means nothing to salt-broker; it is ignored")
+	default:
+		why := "is not known"
+		if meant := nearest(s.key, known()); meant != "" {
+			why += "; is " + meant + " meant?"
+		}
+		s.key, s.text = shown(s.key), ""
+		l.fault(s, why)
+	}
+}
+
+func (l *loading) takeOurs(s said) {
+	if s.value == nil {
+		l.warn(s, "has no value and counts as not given")
+		delete(l.where, s.key)
+		return
+	}
+	if s.key == "default_include" && len(l.order) > 1 && s.file != CommandLine {
+		l.warn(s, "has an effect in the main file only")
+		return
+	}
+	if list, isList := s.value.([]any); isList && s.key == "master" {
+		if len(list) > 1 {
+			l.fault(s, "is not supported by this version: name one master")
+			return
+		}
+		if len(list) == 1 {
+			s.value, s.text = list[0], shown(fmt.Sprint(list[0]))
+		}
+	}
+	l.put(s)
+}
+
+// takeMasterType looks at a key of which there is only one value so far, and so nothing to keep.
+func (l *loading) takeMasterType(s said) {
+	switch s.value {
+	case "str", nil:
+	case "failover", "cluster":
+		l.fault(s, "is not supported by this version (str)")
+	default:
+		l.fault(s, "is not a type of master (str)")
+	}
+}
+
+// put makes s the one that counts.
+func (l *loading) put(s said) {
+	if _, isMap := s.value.(map[string]any); isMap {
+		s.value = []any{} // viper merges maps with what it has; no key takes a map, and none takes this
+	}
+	l.where[s.key] = s
+	if s.line == 0 {
+		l.layers.Set(s.key, s.value)
+		return
+	}
+	// The error is for maps that cannot be merged; there are none.
+	_ = l.layers.MergeConfigMap(map[string]any{s.key: s.value})
+}
+
+// result makes a Config of what counts.
+func (l *loading) result() (Config, []Warning, error) {
+	l.resolveAliases()
+	c := Default()
+	bad := map[string]bool{}
+	for _, k := range keys {
+		s, given := l.where[k.name]
+		if !given {
+			continue
+		}
+		before := c
+		if v := k.of(&c); !v.set(l.layers.Get(s.key)) || !v.ok() {
+			l.fault(s, v.want())
+			bad[k.name] = true
+			c = before
+		}
+	}
+	c.follow(func(key string) bool { _, given := l.where[key]; return given })
+	for _, found := range c.contradictions(bad) {
+		l.fault(l.place(found), found.why)
+	}
+	l.lookAt(c)
+	l.sort()
+	if len(l.faults) > 0 {
+		return c, l.warnings, l.faults
+	}
+	return c, l.warnings, nil
+}
+
+// place is where a contradiction is to be seen: at its key, or, when that was not given, at the first of the others
+// that was.
+func (l *loading) place(found contradiction) said {
+	here := said{key: found.key, text: found.value}
+	if s, given := l.where[found.key]; given {
+		return s
+	}
+	for _, key := range found.with {
+		if s, given := l.where[key]; given {
+			here.file, here.line = s.file, s.line
+			break
+		}
+	}
+	return here
+}
+
+// lookAt warns of what is allowed and yet hardly what somebody wants.
+func (l *loading) lookAt(c Config) {
+	if s, given := l.where["ipv6"]; given && c.IPv6 && c.Interface == "0.0.0.0" {
+		l.warn(s, "has no effect: interface says 0.0.0.0, which is IPv4 only")
+	}
+	_, inMaster, _ := splitMaster(c.Master)
+	if s, given := l.where["master_port"]; given && inMaster != 0 && inMaster != c.MasterPort {
+		l.warn(s, fmt.Sprintf("has no effect: master says port %d", inMaster))
+	}
+}
+
+// sort brings faults and warnings into the order of the files, and each said once.
+func (l *loading) sort() {
+	at := func(file string) int {
+		if i := slices.Index(l.order, file); i >= 0 {
+			return i
+		}
+		return len(l.order)
+	}
+	slices.SortStableFunc(l.faults, func(a, b Fault) int {
+		return cmp.Or(cmp.Compare(at(a.File), at(b.File)), cmp.Compare(a.Line, b.Line))
+	})
+	slices.SortStableFunc(l.warnings, func(a, b Warning) int {
+		return cmp.Or(cmp.Compare(at(a.File), at(b.File)), cmp.Compare(a.Line, b.Line))
+	})
+	// A word for two keys is wrong only once.
+	l.faults = slices.CompactFunc(l.faults, func(a, b Fault) bool {
+		return a.Key != "" && a.Key == b.Key && a.File == b.File && a.Line == b.Line
+	})
+}

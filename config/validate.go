@@ -1,0 +1,108 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+// Validate finds everything that is wrong with c, nil when nothing is. [Load] has done it already, and says where.
+func (c Config) Validate() Faults {
+	var faults Faults
+	bad := map[string]bool{}
+	for _, k := range keys {
+		if v := k.of(&c); !v.ok() {
+			bad[k.name] = true
+			faults = append(faults, Fault{Key: k.name, Value: v.String(), Why: v.want()})
+		}
+	}
+	for _, found := range c.contradictions(bad) {
+		faults = append(faults, Fault{Key: found.key, Value: found.value, Why: found.why})
+	}
+	return faults
+}
+
+// contradiction is a value that is good by itself and not beside others.
+type contradiction struct {
+	key, value string
+	with       []string // the keys of the others
+	why        string
+}
+
+// contradictions finds values that are good each by itself and not together. What concerns a key that is bad by itself
+// is left out: nobody knows what it was to be. Those found are added to bad.
+func (c Config) contradictions(bad map[string]bool) []contradiction {
+	var found []contradiction
+	for _, rule := range rules {
+		if bad[rule.key] || slices.ContainsFunc(rule.with, func(key string) bool { return bad[key] }) {
+			continue
+		}
+		if why := rule.why(c); why != "" {
+			k, _ := keyNamed(rule.key)
+			found = append(found, contradiction{key: k.name, value: k.of(&c).String(), with: rule.with, why: why})
+			bad[rule.key] = true
+		}
+	}
+	return found
+}
+
+// rules say what values must not meet. why is "" when they do not.
+var rules = []struct {
+	key  string   // the one that is named
+	with []string // the others
+	why  func(c Config) string
+}{
+	{"ret_port", []string{"publish_port"}, func(c Config) string {
+		return when(c.RetPort == c.PublishPort, "is the publish_port as well")
+	}},
+	{"master_publish_port", []string{"master", "master_port", "ret_port", "publish_port"}, func(c Config) string {
+		return when(c.MasterPublish() == c.MasterRequest(), "is the master's port for requests as well")
+	}},
+	{"master", []string{"interface", "ret_port", "publish_port", "master_port", "master_publish_port"}, func(c Config) string {
+		return when(c.isItself(), "is salt-broker itself, which listens there on the same port")
+	}},
+	{"source_address", []string{"master"}, func(c Config) string {
+		host, _, _ := splitMaster(c.Master)
+		there, err := netip.ParseAddr(host)
+		if err != nil || c.SourceAddress == "" {
+			return ""
+		}
+		here, _ := netip.ParseAddr(c.SourceAddress)
+		return when(here.Unmap().Is4() != there.Unmap().Is4(), "cannot reach the master's address "+host+": one is IPv4, the other IPv6")
+	}},
+	{"zmq_heartbeat_timeout", []string{"zmq_heartbeat_ivl"}, func(c Config) string {
+		tooShort := 0 < c.HeartbeatTimeout && c.HeartbeatTimeout < c.HeartbeatInterval
+		return when(tooShort, fmt.Sprintf("is less than zmq_heartbeat_ivl (%d)", c.HeartbeatInterval.Milliseconds()))
+	}},
+	{"pidfile", []string{"log_file"}, func(c Config) string {
+		return when(c.PIDFile != "" && c.PIDFile == c.LogFile, "is the log_file as well")
+	}},
+}
+
+func when(wrong bool, why string) string {
+	if wrong {
+		return why
+	}
+	return ""
+}
+
+// isItself says whether requests or publishes of the master would come from c's own ports. It knows addresses and
+// localhost; what a name resolves to is not its business.
+func (c Config) isItself() bool {
+	request, publish := c.MasterRequest(), c.MasterPublish()
+	if request != hostPort(hostOf(c), c.RetPort) && publish != hostPort(hostOf(c), c.PublishPort) {
+		return false
+	}
+	here, _ := netip.ParseAddr(c.Interface)
+	host := hostOf(c)
+	there, err := netip.ParseAddr(host)
+	if host == "localhost" {
+		return here.IsUnspecified() || here.IsLoopback()
+	}
+	return err == nil && (there == here || there.IsLoopback() && here.IsUnspecified())
+}
+
+func hostOf(c Config) string {
+	host, _, _ := splitMaster(c.Master)
+	return host
+}
