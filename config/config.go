@@ -20,8 +20,7 @@ type Config struct {
 	MasterPublishPort int
 	// SourceAddress is `source_address`: the local address of connections to the master; "" leaves it to the system.
 	SourceAddress string
-	// ConnectTimeout is `connect_timeout` (ms): how long a connection to the master may take to come about. 0: as long
-	// as the system tries, some two minutes.
+	// ConnectTimeout is `connect_timeout` (ms): how long a connection to the master may take to come about.
 	ConnectTimeout time.Duration
 	// ReconDefault is `recon_default` (ms): the longest pause before the second attempt to reach the master. It doubles
 	// with every failure.

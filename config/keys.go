@@ -14,7 +14,7 @@ var keys = []key{
 	{"master_port", func(c *Config) value { return port{&c.MasterPort} }},
 	{"master_publish_port", func(c *Config) value { return port{&c.MasterPublishPort} }},
 	{"source_address", func(c *Config) value { return address{p: &c.SourceAddress, optional: true} }},
-	{"connect_timeout", func(c *Config) value { return milliseconds(&c.ConnectTimeout, 0, 600_000) }},
+	{"connect_timeout", func(c *Config) value { return milliseconds(&c.ConnectTimeout, 1, 600_000) }},
 	{"recon_default", func(c *Config) value { return milliseconds(&c.ReconDefault, 1, 3_600_000) }},
 	{"recon_max", func(c *Config) value { return milliseconds(&c.ReconMax, 0, 3_600_000) }},
 	{"recon_randomize", func(c *Config) value { return boolean{&c.ReconRandomize} }},

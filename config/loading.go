@@ -52,7 +52,7 @@ func (l *loading) take(s said) {
 		l.warn(s, later[s.key])
 	case slices.Contains(foreign, s.key):
 		s.text = "" // it may be long, or a secret
-		l.warn(s, "is Salt's and means nothing to salt-broker; it is ignored")
+		l.warn(s, meaningless(s.key))
 	default:
 		why := "is not known"
 		if meant := nearest(s.key, known()); meant != "" {
@@ -71,6 +71,11 @@ func (l *loading) takeOurs(s said) {
 	}
 	if s.key == "default_include" && len(l.order) > 1 && s.file != CommandLine {
 		l.warn(s, "has an effect in the main file only")
+		return
+	}
+	if n := 1; s.key == "connect_timeout" && setInt(&n, s.value) && n == 0 {
+		l.warn(s, systemTimeout)
+		delete(l.where, s.key)
 		return
 	}
 	if list, isList := s.value.([]any); isList && s.key == "master" {

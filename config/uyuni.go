@@ -6,7 +6,7 @@ import (
 )
 
 // Uyuni's salt-broker, a Python program, reads the same /etc/salt/broker with words of its own (Uyuni:
-// proxy/proxy/salt-broker/salt-broker). connect_timeout is the same word with the same meaning here.
+// proxy/proxy/salt-broker/salt-broker). connect_timeout is the same word with the same meaning here, but for 0.
 
 // alias is another word for keys.
 type alias struct {
@@ -21,6 +21,9 @@ var aliases = []alias{
 	{"heartbeat_ivl", []string{"zmq_heartbeat_ivl"}},
 	{"heartbeat_timeout", []string{"zmq_heartbeat_timeout"}},
 }
+
+// systemTimeout is what is said of connect_timeout: 0.
+const systemTimeout = "leaves the time to the system with Uyuni, some two minutes; here the default holds"
 
 // logToFile is Uyuni's word for whether there is a log file at all: 0 or 1.
 const logToFile = "log_to_file"

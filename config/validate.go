@@ -59,7 +59,7 @@ var rules = []struct {
 		return when(c.MasterPublish() == c.MasterRequest(), "is the master's port for requests as well")
 	}},
 	{"master", []string{"interface", "ret_port", "publish_port", "master_port", "master_publish_port"}, func(c Config) string {
-		return when(c.isItself(), "is salt-broker itself, which listens there on the same port")
+		return when(c.isItself(), "is salt-broker itself, which listens there on the same ports")
 	}},
 	{"source_address", []string{"master"}, func(c Config) string {
 		host, _, _ := splitMaster(c.Master)
@@ -86,23 +86,17 @@ func when(wrong bool, why string) string {
 	return ""
 }
 
-// isItself says whether requests or publishes of the master would come from c's own ports. It knows addresses and
-// localhost; what a name resolves to is not its business.
+// isItself says whether c's master is c's own listening port. It knows addresses and localhost; what other names resolve
+// to is not its business.
 func (c Config) isItself() bool {
-	request, publish := c.MasterRequest(), c.MasterPublish()
-	if request != hostPort(hostOf(c), c.RetPort) && publish != hostPort(hostOf(c), c.PublishPort) {
+	host, _, _ := splitMaster(c.Master)
+	if c.MasterRequest() != hostPort(host, c.RetPort) && c.MasterPublish() != hostPort(host, c.PublishPort) {
 		return false
 	}
 	here, _ := netip.ParseAddr(c.Interface)
-	host := hostOf(c)
-	there, err := netip.ParseAddr(host)
 	if host == "localhost" {
 		return here.IsUnspecified() || here.IsLoopback()
 	}
+	there, err := netip.ParseAddr(host)
 	return err == nil && (there == here || there.IsLoopback() && here.IsUnspecified())
-}
-
-func hostOf(c Config) string {
-	host, _, _ := splitMaster(c.Master)
-	return host
 }
