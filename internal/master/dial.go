@@ -1,0 +1,112 @@
+package master
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+
+	"salt-broker/internal/zmtp"
+)
+
+// connect is one attempt: resolve, then dial and shake hands with each address in turn until one answers as a master.
+// An address that accepts the connection but is no master does not hide the next one.
+func (l *Link) connect(ctx context.Context, t target) (*net.TCPConn, zmtp.Version, error) {
+	addrs, err := l.resolve(ctx, t)
+	if err != nil {
+		return nil, zmtp.Version{}, err
+	}
+	var failed attemptError
+	for _, addr := range addrs {
+		nc, v, err := l.connectTo(ctx, addr, t.source)
+		if err == nil {
+			return nc, v, nil
+		}
+		failed = append(failed, err)
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, zmtp.Version{}, failed
+}
+
+// connectTo dials one address and shakes hands. Its errors name the address.
+func (l *Link) connectTo(ctx context.Context, addr netip.AddrPort, source netip.Addr) (*net.TCPConn, zmtp.Version, error) {
+	nc, err := l.dial(ctx, addr, source)
+	if err != nil {
+		return nil, zmtp.Version{}, err
+	}
+	v, err := shakeHands(ctx, nc, l.opts.SocketType, l.opts.HandshakeTimeout)
+	if err != nil {
+		_ = nc.Close()
+		return nil, zmtp.Version{}, fmt.Errorf("handshake with %s: %w", addr, err)
+	}
+	return nc, v, nil
+}
+
+// resolve returns the addresses to try, best first, each once. With a source address only those of its family are left.
+func (l *Link) resolve(ctx context.Context, t target) ([]netip.AddrPort, error) {
+	found := []netip.Addr{}
+	if ip, err := netip.ParseAddr(t.host); err == nil {
+		found = append(found, ip)
+	} else {
+		ctx, cancel := context.WithTimeout(ctx, l.opts.DialTimeout)
+		defer cancel()
+		if found, err = l.opts.Resolver.LookupNetIP(ctx, "ip", t.host); err != nil {
+			return nil, fmt.Errorf("resolve %q: %w", t.host, err)
+		}
+	}
+
+	var addrs []netip.AddrPort
+	seen := make(map[netip.Addr]bool, len(found))
+	for _, ip := range found {
+		ip = ip.Unmap()
+		if seen[ip] || t.source.IsValid() && t.source.Is4() != ip.Is4() {
+			continue
+		}
+		seen[ip] = true
+		addrs = append(addrs, netip.AddrPortFrom(ip, t.port))
+	}
+	switch {
+	case len(found) == 0:
+		return nil, fmt.Errorf("resolve %q: the name has no address", t.host)
+	case len(addrs) == 0:
+		return nil, fmt.Errorf("resolve %q: none of its addresses (%v) can be reached from source_address %s, which is of the other family", t.host, found, t.source)
+	}
+	return addrs, nil
+}
+
+// dial makes the TCP connection to one address, from source if that is valid.
+func (l *Link) dial(ctx context.Context, addr netip.AddrPort, source netip.Addr) (*net.TCPConn, error) {
+	d := net.Dialer{Timeout: l.opts.DialTimeout, KeepAliveConfig: l.opts.KeepAlive}
+	if !l.opts.KeepAlive.Enable {
+		d.KeepAlive = -1 // or the dialer would have its own idea of it
+	}
+	if source.IsValid() {
+		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(source, 0))
+	}
+	nc, err := d.DialContext(ctx, "tcp", addr.String())
+	if err != nil {
+		return nil, err
+	}
+	tcp, ok := nc.(*net.TCPConn)
+	if !ok {
+		_ = nc.Close()
+		return nil, fmt.Errorf("dialed a %T, not a TCP connection", nc)
+	}
+	return tcp, nil
+}
+
+// attemptError is why each address of an attempt failed: in one line, for the log.
+type attemptError []error
+
+func (e attemptError) Error() string {
+	texts := make([]string, len(e))
+	for i, err := range e {
+		texts[i] = err.Error()
+	}
+	return strings.Join(texts, "; ")
+}
+
+func (e attemptError) Unwrap() []error { return e }
