@@ -42,14 +42,6 @@ func (h Header) Command() bool { return h.Flags&FlagCommand != 0 }
 //
 // A long header with a size that a short one could hold is right: RFC 23 only says what peers should do.
 func ParseHeader(p []byte) (h Header, ok bool, err error) {
-	if len(p) >= shortHeader && p[0]&^FlagMore == 0 { // by far the most
-		return Header{Flags: p[0], Size: uint64(p[1]), Len: shortHeader}, true, nil
-	}
-	return parseRareHeader(p)
-}
-
-// parseRareHeader is ParseHeader for what is not a short frame of a message.
-func parseRareHeader(p []byte) (h Header, ok bool, err error) {
 	if len(p) == 0 {
 		return h, false, nil
 	}
