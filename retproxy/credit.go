@@ -14,7 +14,7 @@ type account struct {
 	free   atomic.Int32
 	hungry atomic.Bool // has requests waiting for credit
 	wake   func()      // has the lane look again; set before the loops run
-	_      [40]byte    // a cache line each: lanes touch their own all the time
+	_      [48]byte    // a cache line each: lanes touch their own all the time
 }
 
 func newCredit(total, lanes int) *credit {
@@ -54,20 +54,16 @@ func (a *account) take() bool {
 	}
 }
 
-// give returns a right to its owner. A lane that waits for one is woken: the owner, or else who may borrow.
+// give returns a right to its owner. A lane that waits for one is woken: the owner, or else one that may borrow. The
+// caller looks at its own queue afterwards in any case.
 func (c *credit) give(lane, owner int) {
 	c.accounts[owner].free.Add(1)
-	if c.accounts[owner].hungry.Load() {
-		if owner != lane { // who gives looks at its own queue anyway
-			c.accounts[owner].wake()
-		}
-		return
-	}
-	for i := range c.accounts {
-		if i != lane && c.accounts[i].hungry.Load() {
-			c.accounts[i].wake()
-			return
-		}
+	switch {
+	case owner != lane && c.accounts[owner].hungry.Load():
+		c.accounts[owner].wake()
+	case c.accounts[lane].hungry.Load(): // takes it itself
+	default:
+		c.wakeNext(lane)
 	}
 }
 
@@ -75,9 +71,21 @@ func (c *credit) give(lane, owner int) {
 // given meanwhile woke nobody.
 func (c *credit) wait(lane int) { c.accounts[lane].hungry.Store(true) }
 
-// content notes that lane waits no more.
+// content notes that lane waits no more. What it has left can be borrowed again, and nobody has been told of credit that
+// came while it waited: so the next one looks.
 func (c *credit) content(lane int) {
 	if c.accounts[lane].hungry.Load() {
 		c.accounts[lane].hungry.Store(false)
+		c.wakeNext(lane)
+	}
+}
+
+// wakeNext wakes the next lane after this one that waits. If it finds more than it needs it wakes the next in turn.
+func (c *credit) wakeNext(lane int) {
+	for i := 1; i < len(c.accounts); i++ {
+		if a := &c.accounts[(lane+i)%len(c.accounts)]; a.hungry.Load() {
+			a.wake()
+			return
+		}
 	}
 }
