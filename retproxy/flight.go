@@ -53,10 +53,14 @@ func (f *flights) add(k *link, minion reactor.Ref, now time.Duration, owner int)
 	return ticket(uint64(i)<<32 | uint64(p.generation))
 }
 
-// find returns the place that a ticket of this link names, -1 when it has been given up.
-func (f *flights) find(k *link, t ticket) int32 {
-	i := uint64(t) >> 32
-	if i >= uint64(len(f.table)) || f.table[i].generation != uint32(t) || f.table[i].link != k {
+// find returns the place of the request that r is the answer to, -1 when it has been given up. The place must be one of
+// this link and this minion: a master that garbles routing frames frees no other's.
+func (f *flights) find(k *link, r route) int32 {
+	i := uint64(r.ticket) >> 32
+	if i >= uint64(len(f.table)) {
+		return -1
+	}
+	if p := &f.table[i]; p.generation != uint32(r.ticket) || p.link != k || p.minion != r.minion {
 		return -1
 	}
 	return int32(i)

@@ -20,6 +20,8 @@ type lane struct {
 	flights  flights
 	ordinary *link
 	bulk     *link
+	last     *link // that had a turn
+	hungry   bool  // something waits for credit
 	spares   []*request
 	draining bool
 	drained  chan<- struct{}
@@ -78,32 +80,44 @@ func (l *lane) request(m *minion, msg []byte) {
 	if len(msg) >= bulkBytes {
 		k = l.bulk
 	}
-	if k.queue.length == 0 && m.first == nil && m.flying < l.share && k.ready() {
+	// Nobody is overtaken on the short way.
+	if k.queue.length == 0 && !l.hungry && m.first == nil && m.flying < l.share && k.ready() {
 		if owner, ok := l.proxy.credit.take(l.index); ok {
+			if len(msg) >= ownBytes {
+				if own := m.stream.Take(); own != nil {
+					k.send(m, own, true, owner)
+					return
+				}
+			}
 			k.send(m, msg, false, owner)
 			return
 		}
 	}
 	r := l.newRequest()
-	r.minion, r.arrived = m, l.loop.Now()
+	r.minion = m
 	if r.msg = m.stream.Take(); r.msg == nil {
 		r.msg = append(l.loop.Get(len(msg)), msg...)
 	}
 	m.hold(r)
 	l.waiting.Add(1)
-	l.admit(m, r)
+	if m.beyond != nil || m.queued+m.flying >= l.share {
+		if m.beyond == nil {
+			m.beyond = r
+		}
+		m.flow()
+		return
+	}
+	l.enqueue(r)
 	m.flow()
 	if k.ready() {
 		l.dispatch()
 	}
 }
 
-// admit puts a request into its queue if its minion's share allows.
-func (l *lane) admit(m *minion, r *request) {
-	if m.queued+m.flying >= l.share {
-		return
-	}
-	m.queued++
+// enqueue puts a request into its queue; its minion's share allows it.
+func (l *lane) enqueue(r *request) {
+	r.since = l.loop.Now()
+	r.minion.queued++
 	l.linkOf(r).queue.push(r)
 }
 
@@ -116,21 +130,9 @@ func (l *lane) linkOf(r *request) *link {
 
 // dispatch sends what waits, as far as there are places.
 func (l *lane) dispatch() {
-	starved := l.serve(l.ordinary)
-	starved = l.serve(l.bulk) || starved
-	if !starved {
-		l.proxy.credit.content(l.index)
-	}
-	l.checkDrained()
-}
-
-// serve sends what waits for a link, and says whether credit ran out before requests did.
-func (l *lane) serve(k *link) (starved bool) {
-	for k.ready() {
+	l.hungry = false
+	for k := l.turn(); k != nil; k = l.turn() {
 		r := k.queue.pick(l.loop.Now())
-		if r == nil {
-			return false
-		}
 		if r.minion.conn.Closed() { // in this very turn
 			l.forget(r)
 			continue
@@ -139,15 +141,37 @@ func (l *lane) serve(k *link) (starved bool) {
 		if !ok {
 			l.proxy.credit.wait(l.index)
 			if owner, ok = l.proxy.credit.take(l.index); !ok {
-				return true
+				l.hungry = true
+				break
 			}
 		}
 		m, msg := r.minion, r.msg
+		k.queue.served(r)
+		l.last = k
 		l.drop(r)
 		k.send(m, msg, true, owner)
 		m.flow()
 	}
-	return false
+	if !l.hungry {
+		l.proxy.credit.content(l.index)
+	}
+	l.checkDrained()
+}
+
+// turn returns the link whose turn it is to be sent something, nil when nothing can be sent. They take turns when both
+// have something: in overload one of them would get nothing otherwise.
+func (l *lane) turn() *link {
+	first, second := l.ordinary, l.bulk
+	if l.last == first {
+		first, second = second, first
+	}
+	if first.queue.length > 0 && first.ready() {
+		return first
+	}
+	if second.queue.length > 0 && second.ready() {
+		return second
+	}
+	return nil
 }
 
 // drop takes a request out of its lists. Its message is the caller's.
@@ -190,11 +214,10 @@ func (l *lane) landed(was flight) *minion {
 		return nil
 	}
 	m.flying--
-	for r := m.first; r != nil; r = r.mine { // what was beyond its share moves up
-		if !r.queued {
-			l.admit(m, r)
-			break
-		}
+	if r := m.beyond; r != nil {
+		m.beyond = r.after
+		r.promoted = true
+		l.enqueue(r)
 	}
 	return m
 }
@@ -216,6 +239,9 @@ func (l *lane) leave(m *minion) {
 		l.forget(m.first)
 	}
 	l.minions.Add(-1)
+	if l.hungry { // perhaps no more; nobody borrows from who is
+		l.dispatch()
+	}
 	l.checkDrained()
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"sync/atomic"
 
 	"salt-broker/internal/master"
 	"salt-broker/internal/reactor"
@@ -38,8 +37,7 @@ type link struct {
 	conn    *reactor.Conn // nil: not connected
 	stream  zmtp.Stream
 	ended   chan<- error // of the connection's life
-
-	up atomic.Bool
+	nudged  bool         // the lane looks again in the next turn, or when Writable is called
 }
 
 func newLink(l *lane, name string) *link {
@@ -81,13 +79,25 @@ func (k *link) adopt(nc net.Conn, v zmtp.Version, ended chan<- error) {
 	k.conn, k.ended = c, ended
 	k.stream = zmtp.Stream{}
 	k.stream.SkipHandshake(v)
-	k.up.Store(true)
+	k.nudged = false
 	k.lane.dispatch()
 }
 
-// ready says whether a request may be sent now.
+// ready says whether a request may be sent now. While it says no, something calls dispatch when it may say yes.
 func (k *link) ready() bool {
-	return k.conn != nil && !k.conn.Closed() && k.conn.Kept() <= maxUnsent
+	if k.conn == nil || k.conn.Closed() {
+		return false
+	}
+	if k.conn.Kept() <= maxUnsent {
+		k.nudged = false
+		return true
+	}
+	if !k.nudged {
+		// What was written in this turn is kept to its end and may go at once then; only if it does not, Writable is called.
+		k.nudged = true
+		k.lane.notify()
+	}
+	return false
 }
 
 // send gives a request to the master. The caller has got credit for it. Where owned, msg is a buffer that passes on.
@@ -125,9 +135,11 @@ func (k *link) watch() {
 
 // Received implements reactor.Handler.
 func (k *link) Received(_ *reactor.Conn, p []byte) error {
-	err := k.stream.Feed(p, &k.lane.limits, k)
+	if err := k.stream.Feed(p, &k.lane.limits, k); err != nil {
+		return err // nothing more goes out this way; Closed has the lane look again
+	}
 	k.lane.dispatch() // once for all places that became free
-	return err
+	return nil
 }
 
 // Writable implements reactor.Handler.
@@ -142,7 +154,6 @@ func (k *link) Closed(_ *reactor.Conn, reason error) {
 	l := k.lane
 	k.stream.Release(&l.limits)
 	k.conn = nil
-	k.up.Store(false)
 	for i := k.order.first; i >= 0; i = k.order.first {
 		if m := l.landed(l.flights.remove(i)); m != nil {
 			m.settle()
@@ -176,7 +187,7 @@ func (k *link) Message(msg []byte) error {
 	}
 	l.replies.Add(1)
 	l.replyBytes.Add(uint64(len(rest)))
-	if i := l.flights.find(k, r.ticket); i >= 0 {
+	if i := l.flights.find(k, r); i >= 0 {
 		l.landed(l.flights.remove(i))
 	} else {
 		l.late.Add(1)

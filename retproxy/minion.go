@@ -23,9 +23,10 @@ type minion struct {
 	stream zmtp.Stream
 
 	first, last *request // its requests that wait here, in order
-	held        int32    // of them: how many
+	beyond      *request // of them: the first beyond the minion's share; it and those after it are not in the queue
 	heldBytes   int64
-	queued      int32 // of them: in the queue, not beyond the minion's share
+	held        int32 // how many of them
+	queued      int32 // of them: in the queue
 	flying      int32 // requests that hold a place at the master
 
 	speaks31 bool // knows PING
@@ -49,7 +50,11 @@ func (m *minion) Writable(*reactor.Conn) { m.flow() }
 // still wait for a reply. A PING finds out: who has closed answers with a reset. Who does not know PING is taken to have
 // closed, as libzmq takes it.
 func (m *minion) HalfClosed(c *reactor.Conn) {
-	if !m.waits() || !m.speaks31 {
+	if !m.waits() {
+		c.CloseFlushed(io.EOF) // replies may be on their way still
+		return
+	}
+	if !m.speaks31 {
 		c.Close(io.EOF)
 		return
 	}
@@ -93,7 +98,10 @@ func (m *minion) Command(name, data []byte) error {
 			return err
 		}
 		var space [64]byte
-		return m.conn.Write(zmtp.AppendPong(space[:0], context))
+		if err := m.conn.Write(zmtp.AppendPong(space[:0], context)); err != nil {
+			return err
+		}
+		m.flow() // who only asks and never reads
 	case zmtp.CommandError:
 		reason, err := zmtp.ParseError(data)
 		if err != nil {
@@ -148,8 +156,9 @@ func (m *minion) flow() {
 
 // hold adds a request to the minion's list.
 func (m *minion) hold(r *request) {
+	r.before = m.last
 	if m.last != nil {
-		m.last.mine = r
+		m.last.after = r
 	} else {
 		m.first = r
 	}
@@ -160,19 +169,20 @@ func (m *minion) hold(r *request) {
 
 // release takes a request out of the minion's list.
 func (m *minion) release(r *request) {
-	var before *request
-	for at := m.first; at != r; at = at.mine {
-		before = at
+	if m.beyond == r {
+		m.beyond = r.after
 	}
-	if before != nil {
-		before.mine = r.mine
+	if r.before != nil {
+		r.before.after = r.after
 	} else {
-		m.first = r.mine
+		m.first = r.after
 	}
-	if m.last == r {
-		m.last = before
+	if r.after != nil {
+		r.after.before = r.before
+	} else {
+		m.last = r.before
 	}
-	r.mine = nil
+	r.before, r.after = nil, nil
 	m.held--
 	m.heldBytes -= int64(len(r.msg))
 }

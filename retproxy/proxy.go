@@ -140,11 +140,14 @@ func (p *Proxy) drain() {
 	p.door.Close()
 	timeout := time.NewTimer(p.options.DrainTimeout)
 	defer timeout.Stop()
+	var drained []<-chan struct{} // all lanes drain at once
 	for _, l := range p.lanes {
 		done := make(chan struct{})
-		if !l.loop.Post(func() { l.drain(done) }) {
-			continue
+		if l.loop.Post(func() { l.drain(done) }) {
+			drained = append(drained, done)
 		}
+	}
+	for _, done := range drained {
 		select {
 		case <-done:
 		case <-timeout.C:

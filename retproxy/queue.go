@@ -9,55 +9,106 @@ const freshFor = 2 * time.Second
 
 // request waits for its turn. It is in its minion's list, and in the queue unless its minion has its share already.
 type request struct {
-	minion  *minion
-	msg     []byte // the whole message as it came; owned
-	arrived time.Duration
+	minion   *minion
+	msg      []byte        // the whole message as it came; owned
+	since    time.Duration // in the queue
+	promoted bool          // had to wait for its minion's share
 
-	queued     bool
-	prev, next *request // in the queue, or free
-	mine       *request // the minion's next
+	queued        bool
+	prev, next    *request // in the queue
+	before, after *request // in the minion's list
 }
 
-// queue holds the requests of a link that may be sent, oldest first.
+// queue holds the requests of a link that may be sent.
+//
+// A minion with more requests than its share puts one in whenever another of its own is answered. Newest first, such a
+// request would take the place that has just become free every time, and those who ask once would wait for ever. So
+// these stand in a line of their own, which gets no more than every second turn then.
 type queue struct {
-	oldest, newest *request
-	length         int
+	direct       line
+	promoted     line
+	length       int
+	lastPromoted bool // the last turn was a promoted one's
 }
 
+// push adds a request, the newest of its line.
 func (q *queue) push(r *request) {
-	r.queued = true
-	r.prev, r.next = q.newest, nil
-	if q.newest != nil {
-		q.newest.next = r
-	} else {
-		q.oldest = r
-	}
-	q.newest = r
+	q.lineOf(r).push(r)
 	q.length++
 }
 
+// remove takes a request out that is in.
 func (q *queue) remove(r *request) {
-	if !r.queued {
-		return
+	q.lineOf(r).remove(r)
+	q.length--
+}
+
+// pick returns the request whose turn it is, nil when there is none. It stays in.
+func (q *queue) pick(now time.Duration) *request {
+	direct, promoted := q.direct.pick(now), q.promoted.pick(now)
+	switch {
+	case promoted == nil:
+		return direct
+	case direct == nil:
+		return promoted
+	case q.direct.fresh(now) && q.promoted.fresh(now):
+		if promoted.since < direct.since {
+			return promoted
+		}
+		return direct
+	case q.lastPromoted:
+		return direct
 	}
+	return promoted
+}
+
+// served notes who has had the last turn.
+func (q *queue) served(r *request) { q.lastPromoted = r.promoted }
+
+func (q *queue) lineOf(r *request) *line {
+	if r.promoted {
+		return &q.promoted
+	}
+	return &q.direct
+}
+
+// line is a list of requests in the order in which they came into it.
+type line struct {
+	oldest, newest *request
+}
+
+func (l *line) push(r *request) {
+	r.queued = true
+	r.prev, r.next = l.newest, nil
+	if l.newest != nil {
+		l.newest.next = r
+	} else {
+		l.oldest = r
+	}
+	l.newest = r
+}
+
+func (l *line) remove(r *request) {
 	if r.prev != nil {
 		r.prev.next = r.next
 	} else {
-		q.oldest = r.next
+		l.oldest = r.next
 	}
 	if r.next != nil {
 		r.next.prev = r.prev
 	} else {
-		q.newest = r.prev
+		l.newest = r.prev
 	}
 	r.prev, r.next, r.queued = nil, nil, false
-	q.length--
 }
 
-// pick returns the request whose turn it is.
-func (q *queue) pick(now time.Duration) *request {
-	if q.oldest == nil || now-q.oldest.arrived <= freshFor {
-		return q.oldest
+func (l *line) fresh(now time.Duration) bool {
+	return l.oldest == nil || now-l.oldest.since <= freshFor
+}
+
+func (l *line) pick(now time.Duration) *request {
+	if l.fresh(now) {
+		return l.oldest
 	}
-	return q.newest
+	return l.newest
 }
