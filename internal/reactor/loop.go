@@ -168,10 +168,10 @@ func (l *Loop) run() (err error) {
 
 func (l *Loop) trim() {
 	l.pool.trim()
-	if cap(l.dirty) > 4096 {
+	if cap(l.dirty) > 4096 && len(l.dirty) == 0 { // timers run before the turn is settled
 		l.dirty = nil
 	}
-	if cap(l.ended) > 4096 {
+	if cap(l.ended) > 4096 && len(l.ended) == 0 {
 		l.ended = nil
 	}
 	l.After(trimInterval, l.trim)
