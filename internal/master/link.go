@@ -137,6 +137,8 @@ func (l *Link) Run(ctx context.Context, serve func(ctx context.Context, nc net.C
 		return err
 	}
 
+	defer l.disconnected(nil) // also when serve panics
+
 	wait := l.opts.Backoff.start()
 	for ctx.Err() == nil {
 		lived, err := l.once(ctx, target, serve)
@@ -151,7 +153,6 @@ func (l *Link) Run(ctx context.Context, serve func(ctx context.Context, nc net.C
 		l.report.failed(time.Now(), err, lived, pause)
 		sleep(ctx, pause)
 	}
-	l.disconnected(nil)
 	return nil
 }
 

@@ -301,6 +301,29 @@ func (s *stuck) LookupNetIP(ctx context.Context, _, _ string) ([]netip.Addr, err
 	return nil, ctx.Err()
 }
 
+// A panic of serve is for whoever called Run; the connection is closed, the state true, and Run may be called again.
+func TestServePanics(t *testing.T) {
+	p := newPeer(t, "127.0.0.1:0", good)
+	l := NewLink(Options{Address: p.addr.String(), SocketType: zmtp.SUB})
+	for range 2 {
+		var nc net.Conn
+		func() {
+			defer func() { _ = recover() }()
+			err := l.Run(t.Context(), func(_ context.Context, c net.Conn, _ zmtp.Version) error {
+				nc = c
+				panic("boom")
+			})
+			t.Errorf("Run returned %v", err)
+		}()
+		if _, err := nc.Write([]byte{0}); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("the connection is not closed: %v", err)
+		}
+		if l.State().Connected {
+			t.Error("the state says connected")
+		}
+	}
+}
+
 func TestRunTwice(t *testing.T) {
 	p := newPeer(t, "127.0.0.1:0", good)
 	r := run(t, p.addr.String(), nil)
