@@ -117,7 +117,7 @@ func ParseReady(data []byte) (r Ready, err error) {
 		switch {
 		case err != nil:
 			return Ready{}, err
-		case equalFold(name, propertySocketType):
+		case bytes.EqualFold(name, []byte(propertySocketType)):
 			if r.SocketType != 0 {
 				return Ready{}, faultf(ReasonReady, "two properties %s", propertySocketType)
 			}
@@ -126,7 +126,7 @@ func ParseReady(data []byte) (r Ready, err error) {
 				return Ready{}, faultf(ReasonSocketType, "the peer is a %q, which is unknown here", clip(value))
 			}
 			r.SocketType = t
-		case equalFold(name, propertyIdentity):
+		case bytes.EqualFold(name, []byte(propertyIdentity)):
 			if r.Identity != nil {
 				return Ready{}, faultf(ReasonReady, "two properties %s", propertyIdentity)
 			}
@@ -229,11 +229,6 @@ func isAlpha(c byte) bool {
 
 func isPropertyChar(c byte) bool {
 	return isAlpha(c) || '0' <= c && c <= '9' || c == '-' || c == '_' || c == '.' || c == '+'
-}
-
-// equalFold compares ASCII; names of properties have nothing else.
-func equalFold(name []byte, property string) bool {
-	return len(name) == len(property) && bytes.EqualFold(name, []byte(property))
 }
 
 // clip bounds what a fault quotes of a peer.

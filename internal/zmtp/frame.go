@@ -16,7 +16,6 @@ const (
 const (
 	shortHeader   = 2 // flags, size
 	longHeader    = 9 // flags, size of 64 bits, most significant byte first
-	maxHeader     = longHeader
 	shortBodyMax  = math.MaxUint8
 	reservedFlags = 0xff &^ (FlagMore | FlagLong | FlagCommand)
 )

@@ -23,9 +23,8 @@ var partials = sync.Pool{New: func() any { return new(partial) }}
 // hold keeps p, of which the first bytes are whole frames of a message.
 func (s *Stream) hold(p []byte, walked, frames int, lim *Limits) {
 	m, _ := partials.Get().(*partial)
-	m.buf = append(lim.get(max(len(p), leastBuffer)), p...)
-	m.walked = walked
-	m.frames = frames
+	buf := append(lim.get(max(len(p), leastBuffer)), p...)
+	*m = partial{buf: buf, walked: walked, frames: frames}
 	s.held = m
 }
 
@@ -46,7 +45,7 @@ func (s *Stream) drop(lim *Limits) {
 		return
 	}
 	lim.put(s.held.buf)
-	*s.held = partial{}
+	s.held.buf = nil // or the pool keeps it alive
 	partials.Put(s.held)
 	s.held = nil
 }

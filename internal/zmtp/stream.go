@@ -78,7 +78,6 @@ func (s *Stream) Take() []byte {
 	}
 	msg := s.held.buf
 	s.held.buf = nil
-	s.held.whole = false
 	return msg
 }
 

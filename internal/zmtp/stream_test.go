@@ -221,6 +221,7 @@ func TestStreamLimits(t *testing.T) {
 		{"too many frames", `01 00  01 00  01 00  00 00`, 0, ReasonTooManyFrames},
 		{"frames are counted for each message", `01 00  01 00  00 00  01 00  01 00  00 00`, 2, ""},
 		{"commands do not count", `01 06 "123456"  04 0a 09 "SUBSCRIBE"  01 04 "1234"  04 0a 09 "SUBSCRIBE"  00 04 "1234"`, 3, ""},
+		{"frames are counted across commands", `01 00  01 00  04 03 02 "xy"  01 00  04 03 02 "xy"  00 00`, 2, ReasonTooManyFrames},
 		{"command too large", `04 0b`, 0, ReasonCommandTooLarge},
 		{"command too large within a message", `01 00  06 000000000000000b`, 0, ReasonCommandTooLarge},
 		{"2^62 bytes", `02 4000000000000000`, 0, ReasonMessageTooLarge},
