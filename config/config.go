@@ -8,6 +8,10 @@ import (
 // Config is everything an operator may say, with every value at hand: after [Load] no field means "look elsewhere".
 // The comment of a field begins with its key. A Config is a value: it is copied and compared with ==.
 type Config struct {
+	// DefaultInclude is `default_include`: a pattern of further files, relative to the directory of the main one, read
+	// in the order of their names; the later wins. "" reads none.
+	DefaultInclude string
+
 	// Towards the master.
 
 	// Master is `master`: the master's host name or address, as it was written: host, host:port, [IPv6 address]:port or
@@ -62,8 +66,6 @@ type Config struct {
 	// HeartbeatTimeout is `zmq_heartbeat_timeout` (ms): the silence after a PING that ends a connection. 0: none does.
 	// Three HeartbeatIntervals where nothing else is said.
 	HeartbeatTimeout time.Duration
-	// MaxMessageSize is `max_message_size` (bytes): the largest message that passes, all its frames together.
-	MaxMessageSize int64
 
 	// Publishes.
 
@@ -82,6 +84,8 @@ type Config struct {
 	MaxInFlight int
 	// RequestDeadline is `request_deadline` (s): how long a request at the master counts as in flight without a reply.
 	RequestDeadline time.Duration
+	// MaxMessageSize is `max_message_size` (bytes): the largest message that passes, all its frames together.
+	MaxMessageSize int64
 
 	// The process.
 
@@ -105,15 +109,13 @@ type Config struct {
 	// LogLevelLogfile is `log_level_logfile`: how much LogFile gets, one of [Levels]. The same as LogLevel where
 	// nothing else is said.
 	LogLevelLogfile string
-
-	// DefaultInclude is `default_include`: a pattern of further files, relative to the directory of the main one, read
-	// in the order of their names; the later wins. "" reads none.
-	DefaultInclude string
 }
 
 // Default is what holds for every key that is not given.
 func Default() Config {
 	return Config{
+		DefaultInclude: "broker.d/*.conf",
+
 		Master:            "salt",
 		MasterPort:        4506,
 		MasterPublishPort: 4505,
@@ -136,7 +138,6 @@ func Default() Config {
 		TCPKeepaliveInterval: -time.Second,
 		HeartbeatInterval:    15 * time.Second,
 		HeartbeatTimeout:     45 * time.Second,
-		MaxMessageSize:       256 * mebibyte,
 
 		PubHWM:           1000,
 		PubLogSize:       64 * mebibyte,
@@ -145,6 +146,7 @@ func Default() Config {
 
 		MaxInFlight:     64,
 		RequestDeadline: 120 * time.Second,
+		MaxMessageSize:  256 * mebibyte,
 
 		Loops:        0,
 		MaxOpenFiles: 100000,
@@ -155,8 +157,6 @@ func Default() Config {
 		LogFile:         "/var/log/salt/broker",
 		LogLevel:        "warning",
 		LogLevelLogfile: "warning",
-
-		DefaultInclude: "broker.d/*.conf",
 	}
 }
 

@@ -76,12 +76,12 @@ func onlyDocument(data []byte) (*yaml.Node, *Fault) {
 	case errors.Is(err, io.EOF):
 		return nil, nil
 	case err != nil:
-		return nil, &Fault{Why: "broken YAML: " + yamlError(err), Line: yamlLine(err)}
+		return nil, &Fault{Why: "broken YAML: " + yamlError(err), Line: brokenLine(data)}
 	}
 	switch err := decoder.Decode(&second); {
 	case errors.Is(err, io.EOF):
 	case err != nil:
-		return nil, &Fault{Why: "broken YAML: " + yamlError(err), Line: yamlLine(err)}
+		return nil, &Fault{Why: "broken YAML: " + yamlError(err), Line: brokenLine(data)}
 	default:
 		return nil, &Fault{Why: "holds more than one YAML document; the rest would be ignored", Line: second.Line}
 	}
@@ -131,21 +131,32 @@ func shown(text string) string {
 	return text
 }
 
-// yamlErrorLine matches what the YAML library says of a place.
-var yamlErrorLine = regexp.MustCompile(`^yaml: line (\d+): `)
+// yamlPlace matches what the YAML library says of a place, and yamlGrammar what its parser says, in contrast to its
+// scanner.
+var (
+	yamlPlace   = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
+	yamlGrammar = regexp.MustCompile(`: (did not find expected (<.*>|node content|key|'.*)|found (incompatible|duplicate|undefined) .*)$`)
+)
 
 // yamlError is the library's message without its name and its line, which a Fault says in its own way.
 func yamlError(err error) string {
-	text := yamlErrorLine.ReplaceAllString(err.Error(), "")
-	return strings.Join(strings.Fields(strings.TrimPrefix(text, "yaml: ")), " ")
+	return strings.Join(strings.Fields(yamlPlace.ReplaceAllString(err.Error(), "")), " ")
 }
 
-// yamlLine is the line of which the library speaks, 0 when it names none.
-func yamlLine(err error) int {
-	found := yamlErrorLine.FindStringSubmatch(err.Error())
-	if found == nil {
-		return 0
+// brokenLine is the line where data stops being YAML, 0 when the library does not say. The library counts from 0 for
+// its parser's errors and from 1 for its scanner's, and in either case does not name its first line. So it is asked
+// again with a line put in front, which makes the parser's number right and the scanner's one too many. What is not
+// closed at the end is missed on a line after the last one.
+func brokenLine(data []byte) int {
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	decoder := yaml.NewDecoder(io.MultiReader(strings.NewReader("#\n"), bytes.NewReader(data)))
+	var err error
+	for err == nil {
+		err = decoder.Decode(new(yaml.Node))
 	}
-	line, _ := strconv.Atoi(found[1])
-	return line
+	line, _ := strconv.Atoi(yamlPlace.FindStringSubmatch(err.Error() + " ")[1])
+	if line > 0 && !yamlGrammar.MatchString(err.Error()) {
+		line--
+	}
+	return min(line, bytes.Count(bytes.TrimRight(data, "\n"), []byte("\n"))+1)
 }

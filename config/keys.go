@@ -10,6 +10,8 @@ type key struct {
 
 // keys are all of them, in the order of broker.example. What each means stands at its field in [Config].
 var keys = []key{
+	{"default_include", func(c *Config) value { return pattern{&c.DefaultInclude} }},
+
 	{"master", func(c *Config) value { return master{&c.Master} }},
 	{"master_port", func(c *Config) value { return port{&c.MasterPort} }},
 	{"master_publish_port", func(c *Config) value { return port{&c.MasterPublishPort} }},
@@ -33,7 +35,6 @@ var keys = []key{
 	{"tcp_keepalive_intvl", func(c *Config) value { return seconds(&c.TCPKeepaliveInterval, 1, 32_767).orSystem() }},
 	{"zmq_heartbeat_ivl", func(c *Config) value { return milliseconds(&c.HeartbeatInterval, 0, 3_600_000) }},
 	{"zmq_heartbeat_timeout", func(c *Config) value { return milliseconds(&c.HeartbeatTimeout, 0, 36_000_000) }},
-	{"max_message_size", func(c *Config) value { return size{&c.MaxMessageSize, mebibyte, 2 * gibibyte} }},
 
 	{"pub_hwm", func(c *Config) value { return count{p: &c.PubHWM, least: 1, most: 10_000_000} }},
 	{"pub_log_size", func(c *Config) value { return size{&c.PubLogSize, mebibyte, 64 * gibibyte} }},
@@ -42,6 +43,7 @@ var keys = []key{
 
 	{"max_in_flight", func(c *Config) value { return count{p: &c.MaxInFlight, least: 1, most: 100_000} }},
 	{"request_deadline", func(c *Config) value { return seconds(&c.RequestDeadline, 1, 86_400) }},
+	{"max_message_size", func(c *Config) value { return size{&c.MaxMessageSize, mebibyte, 2 * gibibyte} }},
 
 	{"loops", func(c *Config) value { return count{p: &c.Loops, least: 0, most: 1_024} }},
 	{"max_open_files", func(c *Config) value { return count{p: &c.MaxOpenFiles, least: 64, most: 1_000_000_000} }},
@@ -52,8 +54,6 @@ var keys = []key{
 	{"log_file", func(c *Config) value { return path{&c.LogFile} }},
 	{"log_level", func(c *Config) value { return level{&c.LogLevel} }},
 	{"log_level_logfile", func(c *Config) value { return level{&c.LogLevelLogfile} }},
-
-	{"default_include", func(c *Config) value { return pattern{&c.DefaultInclude} }},
 }
 
 // keyNamed finds a key.
