@@ -49,7 +49,7 @@ type Greeting struct {
 	// Version is what the connection speaks: the lower one of the peer's and ours, so 3.0 or 3.1.
 	Version Version
 	// Mechanism is the security mechanism, padded with zeros.
-	Mechanism [mechanismSize]byte
+	Mechanism [20]byte
 	// AsServer has a meaning in other mechanisms than NULL.
 	AsServer bool
 }
@@ -87,7 +87,7 @@ func ParseGreeting(p []byte) (g Greeting, done bool, err error) {
 		if p[signatureEnd]&1 == 0 {
 			return g, false, faultf(ReasonVersion, "the peer speaks ZMTP 1.0, of libzmq 2; 3.0 is the least")
 		}
-		return g, false, faultf(ReasonNotZMTP, "byte 10 of the greeting is 0x%02x, not 0x7f", p[signatureEnd])
+		return g, false, faultf(ReasonNotZMTP, "the tenth byte is 0x%02x; that of a greeting is 0x7f", p[signatureEnd])
 	}
 	if len(p) > majorAt {
 		switch p[majorAt] {

@@ -99,7 +99,7 @@ func TestParseGreetingRefuses(t *testing.T) {
 		{"ZMTP 1.0, anonymous", wire(`01 00`), 1, ReasonVersion, "ZMTP 1.0"},
 		{"ZMTP 1.0, identity", wire(`06 00 "minio"`), 1, ReasonVersion, "ZMTP 1.0"},
 		{"ZMTP 1.0, long length", wire(`ff 00 00 00 00 00 00 01 00 00 "identity"`), 10, ReasonVersion, "ZMTP 1.0"},
-		{"signature ends wrongly", changed(9, "\x7d"), 10, ReasonNotZMTP, "0x7d, not 0x7f"},
+		{"signature ends wrongly", changed(9, "\x7d"), 10, ReasonNotZMTP, "the tenth byte is 0x7d"},
 
 		// RFC 23, Detecting ZMTP 2.0 Peers.
 		{"ZMTP 2.0", wire(`ff 00 00 00 00 00 00 00 01 7f 01 02 00 00`), 11, ReasonVersion, "ZMTP 2.0"},

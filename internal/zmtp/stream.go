@@ -23,8 +23,8 @@ type Sink interface {
 //
 // It is made for being many. A stream of which nothing is half read has 16 bytes and no buffer; messages and commands
 // that arrive whole are handed on as they lie in the input. What is half read is copied into one buffer, which grows with
-// the bytes that come, never ahead to a length that was only declared; it is at most about twice as large as what has
-// come of the message and its limits allow. What has been walked is not walked again, however small the pieces.
+// the bytes that come, to at most twice their number (but 256), and never to a length that was only declared. What has been
+// walked is not walked again, however small the pieces.
 //
 // A stream is not safe for concurrent use.
 type Stream struct {
@@ -40,10 +40,10 @@ const (
 	awaitGreeting phase = iota
 	awaitReady
 	traffic
-	ended // an error was returned
+	ended // by an error, or by Release
 )
 
-var errEnded = errors.New("zmtp: bytes for a stream that has ended with an error")
+var errEnded = errors.New("zmtp: bytes for a stream that has ended")
 
 // SkipHandshake is for a connection on which somebody else has done the handshake: the stream begins after READY. It must
 // be called before Feed.

@@ -319,9 +319,9 @@ func TestStreamBuffered(t *testing.T) {
 	}
 }
 
-// TestStreamManyFrames takes minutes if anything is walked again for every frame or every read.
+// TestStreamManyFrames takes a minute if anything is walked again for every frame or every read.
 func TestStreamManyFrames(t *testing.T) {
-	const frames = 1 << 20
+	const frames = 1 << 18
 	msg := append(bytes.Repeat([]byte{FlagMore, 0}, frames-1), 0, 0)
 	for _, size := range []int{1, 3, 4096} {
 		lim := &Limits{MaxMessage: int64(len(msg)), MaxFrames: frames}
