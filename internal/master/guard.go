@@ -15,7 +15,8 @@ import (
 const maxReady = 8 << 10
 
 // guard is the connection that zmq4 sees during the handshake. It reads the peer's greeting and then one command, each
-// to its last byte and none further, checks them, and only then hands them on. Past the first fault every read fails.
+// to its last byte and none further, and checks them. Only then does it hand on the greeting as it came, and a READY of
+// its own making that says the peer's socket type and nothing else. Past the first fault every read fails.
 //
 // It holds at most the greeting or maxReady bytes, and is of no use after the handshake.
 type guard struct {
@@ -97,9 +98,10 @@ func (g *guard) greeting() ([]byte, error) {
 	}
 }
 
-// ready reads the frame after the greeting, which must be a READY that suits our socket type.
+// ready reads the frame after the greeting, which must be a READY that suits our socket type. It returns the one for
+// the library.
 func (g *guard) ready() ([]byte, error) {
-	frame, h, err := g.header()
+	h, err := g.header()
 	if err != nil {
 		return nil, err
 	}
@@ -109,12 +111,11 @@ func (g *guard) ready() ([]byte, error) {
 	if h.Size > maxReady {
 		return nil, fault(zmtp.ReasonReady, "a command of %d bytes where READY was due; the limit is %d", h.Size, maxReady)
 	}
-	head := len(frame)
-	frame = append(frame, make([]byte, h.Size)...)
-	if n, err := io.ReadFull(g.Conn, frame[head:]); err != nil {
+	body := make([]byte, h.Size)
+	if n, err := io.ReadFull(g.Conn, body); err != nil {
 		return nil, g.broken(err, fmt.Sprintf("%d of %d bytes of READY", n, h.Size))
 	}
-	name, data, err := zmtp.ParseCommand(frame[head:])
+	name, data, err := zmtp.ParseCommand(body)
 	if err != nil {
 		return nil, err
 	}
@@ -136,29 +137,28 @@ func (g *guard) ready() ([]byte, error) {
 	if !compatible(ready.SocketType, g.own) {
 		return nil, fault(zmtp.ReasonSocketType, "the peer is a %s, which is nothing for our %s: is this the right port?", ready.SocketType, g.own)
 	}
-	return frame, nil
+	// Written anew: names of properties have no case (RFC 23), but the library knows one spelling and panics over others.
+	return zmtp.AppendReady(nil, ready.SocketType), nil
 }
 
 // header reads the header of a frame and not a byte of its body.
-func (g *guard) header() ([]byte, zmtp.Header, error) {
-	buf := make([]byte, 0, 64) // a usual READY fits whole
-	for need := 2; ; need = 9 {
-		n, err := io.ReadFull(g.Conn, buf[len(buf):need])
+func (g *guard) header() (zmtp.Header, error) {
+	var buf [9]byte // the long form; the short one has 2
+	for n := 0; n < len(buf); {
+		need := 2
+		if n == need {
+			need = len(buf)
+		}
+		m, err := io.ReadFull(g.Conn, buf[n:need])
+		n += m
 		if err != nil {
-			return nil, zmtp.Header{}, g.broken(err, fmt.Sprintf("the greeting and %d bytes of READY", len(buf)+n))
+			return zmtp.Header{}, g.broken(err, fmt.Sprintf("the greeting and %d bytes of READY", n))
 		}
-		buf = buf[:need]
-		h, ok, err := zmtp.ParseHeader(buf)
-		if err != nil {
-			return nil, zmtp.Header{}, err
-		}
-		if ok {
-			return buf, h, nil
-		}
-		if need == 9 {
-			return nil, zmtp.Header{}, errors.New("nine bytes are no header")
+		if h, ok, err := zmtp.ParseHeader(buf[:n]); ok || err != nil {
+			return h, err
 		}
 	}
+	return zmtp.Header{}, errors.New("nine bytes are no header")
 }
 
 // broken puts into words how the connection failed the handshake; got is what had come by then.

@@ -181,6 +181,14 @@ func TestReadyOfGreatestSize(t *testing.T) {
 	run(t, p.addr.String(), nil).connection(t)
 }
 
+// The names of properties have no case (RFC 23), whatever the library thinks.
+func TestReadyInAnyCase(t *testing.T) {
+	for _, name := range []string{"SOCKET-TYPE", "socket-type", "sOcKeT-tYpE"} {
+		p := newPeer(t, "127.0.0.1:0", says(greeting(3, 1), readyWith(property(name, 3, "PUB"))))
+		run(t, p.addr.String(), nil).connection(t)
+	}
+}
+
 // Whatever the peer sends together with its READY is for whoever serves the connection, to the byte.
 func TestTrafficIsNotSwallowed(t *testing.T) {
 	traffic := zmtp.AppendFrame(nil, true, []byte("topic"))
