@@ -154,7 +154,11 @@ func brokenLine(data []byte) int {
 	for err == nil {
 		err = decoder.Decode(new(yaml.Node))
 	}
-	line, _ := strconv.Atoi(yamlPlace.FindStringSubmatch(err.Error() + " ")[1])
+	found := yamlPlace.FindStringSubmatch(err.Error())
+	if found == nil {
+		return 0 // with that line in front it is YAML: no more than a peculiarity of the library
+	}
+	line, _ := strconv.Atoi(found[1])
 	if line > 0 && !yamlGrammar.MatchString(err.Error()) {
 		line--
 	}
