@@ -241,11 +241,17 @@ func (c *Conn) CloseFlushed(reason error) {
 
 // room says whether n more bytes may be kept.
 func (c *Conn) room(n int) error {
-	if c.out == nil || c.state&stateUnbounded != 0 || c.out.bytes+n <= c.loop.group.options.MaxKept || c.drained() {
+	maxKept := c.loop.group.options.MaxKept
+	fits := func() bool { return c.out == nil || c.out.bytes+n <= maxKept }
+	if c.state&stateUnbounded != 0 || fits() {
 		return nil
 	}
-	if c.closed() {
+	c.flush() // what was gathered in this turn, or what there is room for meanwhile
+	switch {
+	case c.closed():
 		return ErrClosed
+	case fits():
+		return nil
 	}
 	return ErrKept
 }

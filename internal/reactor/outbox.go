@@ -9,17 +9,18 @@ const maxPieces = 64
 
 // outbox is what a connection has to send and could not yet. It exists only while there is something.
 type outbox struct {
-	pieces [][]byte // in order; the last may still have room that copy fills
+	pieces [][]byte // in order
 	first  int      // pieces before it have gone
 	sent   int      // of the first piece
 	bytes  int      // that wait, over all pieces
+	open   bool     // the last piece may still have room that copy fills
 	then   error    // close with this reason when all has gone
 }
 
 // copy adds a small piece to what is gathered.
 func (o *outbox) copy(p *pool, b []byte) {
 	o.bytes += len(b)
-	if last := len(o.pieces) - 1; last >= o.first && cap(o.pieces[last])-len(o.pieces[last]) >= len(b) {
+	if last := len(o.pieces) - 1; o.open && last >= o.first && cap(o.pieces[last])-len(o.pieces[last]) >= len(b) {
 		o.pieces[last] = append(o.pieces[last], b...)
 		return
 	}
@@ -27,19 +28,33 @@ func (o *outbox) copy(p *pool, b []byte) {
 	if o.bytes > size { // not the first of this turn: more will follow
 		size = max(size, min(4*o.bytes, 64<<10))
 	}
-	o.pieces = append(o.pieces, append(p.get(size), b...))
+	o.add(append(p.get(size), b...))
+	o.open = true
 }
 
 // copyLarge adds a piece of any size.
 func (o *outbox) copyLarge(p *pool, b []byte) {
 	o.bytes += len(b)
-	o.pieces = append(o.pieces, append(p.get(len(b)), b...))
+	o.add(append(p.get(len(b)), b...))
+	o.open = true
 }
 
 // own adds a buffer without copying. Nothing is appended to it: its room may be small, or not ours to fill.
 func (o *outbox) own(b []byte) {
 	o.bytes += len(b)
-	o.pieces = append(o.pieces, b)
+	o.add(b)
+	o.open = false
+}
+
+// add appends a piece. Where a peer reads all the time but never catches up, pieces only ever leave at the front: their
+// places are used again, or the list would grow for as long as the connection lives.
+func (o *outbox) add(piece []byte) {
+	if len(o.pieces) == cap(o.pieces) && o.first > len(o.pieces)/2 {
+		n := copy(o.pieces, o.pieces[o.first:])
+		clear(o.pieces[n:])
+		o.pieces, o.first = o.pieces[:n], 0
+	}
+	o.pieces = append(o.pieces, piece)
 }
 
 // send writes until all has gone (0) or the kernel takes no more.
@@ -53,9 +68,9 @@ func (o *outbox) send(fd int32, l *Loop) unix.Errno {
 			n, errno = send(fd, waiting[0][o.sent:])
 		} else {
 			iov := l.iov[:0]
-			iov = append(iov, unix.Iovec{Base: &waiting[0][o.sent], Len: uint64(want)})
+			iov = append(iov, vector(waiting[0][o.sent:]))
 			for _, piece := range waiting[1:min(len(waiting), maxPieces)] {
-				iov = append(iov, unix.Iovec{Base: &piece[0], Len: uint64(len(piece))})
+				iov = append(iov, vector(piece))
 				want += len(piece)
 			}
 			n, errno = sendv(fd, &l.msghdr, iov)
@@ -70,6 +85,13 @@ func (o *outbox) send(fd int32, l *Loop) unix.Errno {
 		}
 	}
 	return 0
+}
+
+// vector is a piece as the kernel wants it. No piece is empty.
+func vector(piece []byte) unix.Iovec {
+	v := unix.Iovec{Base: &piece[0]}
+	v.SetLen(len(piece))
+	return v
 }
 
 // advance drops n bytes that have gone.
