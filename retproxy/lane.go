@@ -147,7 +147,6 @@ func (l *lane) dispatch() {
 		}
 		m, msg := r.minion, r.msg
 		k.queue.served(r)
-		l.last = k
 		l.drop(r)
 		k.send(m, msg, true, owner)
 		m.flow()

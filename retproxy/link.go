@@ -105,6 +105,7 @@ func (k *link) send(m *minion, msg []byte, owned bool, owner int) {
 	l := k.lane
 	t := l.flights.add(k, m.conn.Ref(), l.loop.Now(), owner)
 	m.flying++
+	l.last = k
 	l.inFlight.Add(1)
 	if k.order.length == 1 {
 		k.watch()
