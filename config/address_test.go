@@ -1,6 +1,9 @@
 package config
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestEffectiveAddresses(t *testing.T) {
 	for _, test := range []struct {
@@ -38,7 +41,7 @@ func TestMasterRefused(t *testing.T) {
 	for _, text := range []string{
 		"", ":", ":4506", "salt:", "salt:0", "salt:65536", "salt:-1", "salt:port", "salt:4506:1", "[salt]:4506", "[::1", "::1]", "[::1]4506",
 		"[192.0.2.1]:4506", "10.0.0.256", "10.0.0", "1", "tcp://salt:4506", "salt example", "-salt", "salt-", "a..b", ".", "sält",
-		"salt/../x", "[fe80::1%eth0", "[]:4506", "salt\x00",
+		"salt/../x", strings.Repeat("a.", 130), strings.Repeat("a", 64), "[fe80::1%eth0", "[]:4506", "salt\x00",
 	} {
 		if host, port, ok := splitMaster(text); ok {
 			t.Errorf("%q is taken for host %q, port %d", text, host, port)

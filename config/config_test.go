@@ -61,6 +61,15 @@ func TestSettingsLoadAgain(t *testing.T) {
 	}
 }
 
+func TestSettingsCanStop(t *testing.T) {
+	for key := range Default().Settings() {
+		if key != "default_include" {
+			t.Fatalf("went on to %s", key)
+		}
+		break
+	}
+}
+
 func TestChanges(t *testing.T) {
 	was := Default()
 	if changed := was.Changes(was); changed != nil {

@@ -148,7 +148,14 @@ func TestLoadFaults(t *testing.T) {
 			"ret_port: b is not a port (1 to 65535) [DIR/broker.d/b.conf:1]",
 		}},
 		{"a fault that a later file takes back", map[string]string{"broker": "ret_port: b", "broker.d/a.conf": "ret_port: 4506"}, nil, nil},
-		{"the same of a map", map[string]string{"broker": "ret_port: {}", "broker.d/a.conf": "ret_port: 4506"}, nil, nil},
+		{"the same of a map", map[string]string{"broker": "ret_port: {a: b}", "broker.d/a.conf": "ret_port: 4506"}, nil, nil},
+		{"the same of a map of numbers", map[string]string{"broker": "ret_port: {1: 2}", "broker.d/a.conf": "ret_port: 4506"}, nil, nil},
+		{"a map over a value", map[string]string{"broker": "ret_port: 4506", "broker.d/a.conf": "ret_port: {1: 2}"}, nil, []string{
+			"ret_port: a map is not a port (1 to 65535) [DIR/broker.d/a.conf:1]",
+		}},
+		{"a list of nothing over a master", map[string]string{"broker": "master: a", "broker.d/a.conf": "master: [~]"}, nil, []string{
+			"master: a list of 1 is not a host, host:port or [IPv6 address]:port [DIR/broker.d/a.conf:1]",
+		}},
 		{"flags", map[string]string{"broker": "log_level: info"}, map[string]string{"log_level": "loud", "colors": "red", "pidfile": "pid"}, []string{
 			"colors: is not known; is color meant? [command line]",
 			"pidfile: pid is not the absolute path of a file [command line]",

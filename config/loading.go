@@ -63,6 +63,7 @@ func (l *loading) take(s said) {
 	}
 }
 
+// takeOurs takes a key that has a meaning here, or in Uyuni's file.
 func (l *loading) takeOurs(s said) {
 	if s.value == nil {
 		l.warn(s, "has no value and counts as not given")
@@ -83,7 +84,7 @@ func (l *loading) takeOurs(s said) {
 			l.fault(s, "is not supported by this version: name one master")
 			return
 		}
-		if len(list) == 1 {
+		if len(list) == 1 && list[0] != nil {
 			s.value, s.text = list[0], shown(fmt.Sprint(list[0]))
 		}
 	}
@@ -103,7 +104,8 @@ func (l *loading) takeMasterType(s said) {
 
 // put makes s the one that counts.
 func (l *loading) put(s said) {
-	if _, isMap := s.value.(map[string]any); isMap {
+	switch s.value.(type) {
+	case map[string]any, map[any]any:
 		s.value = []any{} // viper merges maps with what it has; no key takes a map, and none takes this
 	}
 	l.where[s.key] = s
