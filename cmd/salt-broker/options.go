@@ -1,0 +1,82 @@
+package main
+
+import (
+	"net"
+	"runtime"
+
+	"github.com/sirupsen/logrus"
+
+	"salt-broker/config"
+	"salt-broker/internal/master"
+	"salt-broker/internal/reactor"
+	"salt-broker/pubproxy"
+	"salt-broker/retproxy"
+)
+
+// publishOptions is what the publish channel gets of the configuration.
+func publishOptions(c config.Config, log logrus.FieldLogger) pubproxy.Options {
+	log = log.WithField("component", "publish")
+	return pubproxy.Options{
+		Listen:           c.ListenPublish(),
+		Backlog:          c.Backlog,
+		KeepAlive:        minionKeepAlive(c),
+		HandshakeTimeout: c.HandshakeTimeout,
+		Master:           masterOptions(c, c.MasterPublish(), log),
+		Loops:            publishLoops(c),
+		HWM:              c.PubHWM,
+		LogBytes:         c.PubLogSize,
+		MaxLost:          c.MaxLostPublishes,
+		MaxMessage:       c.MaxMessageSize,
+		MaxSubscriptions: c.MaxSubscriptions,
+		Log:              log,
+	}
+}
+
+// requestOptions is what the request channel gets of the configuration.
+func requestOptions(c config.Config, log logrus.FieldLogger) retproxy.Options {
+	log = log.WithField("component", "request")
+	return retproxy.Options{
+		Listen:           c.ListenRequest(),
+		Backlog:          c.Backlog,
+		KeepAlive:        minionKeepAlive(c),
+		HandshakeTimeout: c.HandshakeTimeout,
+		Master:           masterOptions(c, c.MasterRequest(), log),
+		Loops:            requestLoops(c),
+		MaxInFlight:      c.MaxInFlight,
+		RequestDeadline:  c.RequestDeadline,
+		MaxMessage:       c.MaxMessageSize,
+		DrainTimeout:     c.DrainTimeout,
+		Log:              log,
+	}
+}
+
+// masterOptions is how either channel reaches its port of the master.
+func masterOptions(c config.Config, address string, log logrus.FieldLogger) master.Options {
+	return master.Options{
+		Address:          address,
+		SourceAddress:    c.SourceAddress,
+		DialTimeout:      c.ConnectTimeout,
+		HandshakeTimeout: c.HandshakeTimeout,
+		Backoff:          master.Backoff{Default: c.ReconDefault, Max: c.ReconMax, Randomize: c.ReconRandomize},
+		KeepAlive: net.KeepAliveConfig{
+			Enable: c.TCPKeepalive, Idle: c.TCPKeepaliveIdle, Interval: c.TCPKeepaliveInterval, Count: c.TCPKeepaliveCount,
+		},
+		Log: log,
+	}
+}
+
+func minionKeepAlive(c config.Config) reactor.KeepAlive {
+	return reactor.KeepAlive{
+		On: c.TCPKeepalive, Idle: c.TCPKeepaliveIdle, Interval: c.TCPKeepaliveInterval, Count: c.TCPKeepaliveCount,
+	}
+}
+
+func publishLoops(c config.Config) int {
+	if c.Loops == 0 {
+		return runtime.NumCPU()
+	}
+	return c.Loops
+}
+
+// requestLoops is one more number than publishLoops for a reason: a loop without a place at the master has no work.
+func requestLoops(c config.Config) int { return min(publishLoops(c), c.MaxInFlight) }

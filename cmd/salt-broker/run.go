@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"github.com/spf13/cobra"
+
+	"salt-broker/config"
+	"salt-broker/internal/reactor"
+	"salt-broker/pubproxy"
+	"salt-broker/retproxy"
+)
+
+func newRunCommand() *cobra.Command {
+	var daemonize bool
+	c := &cobra.Command{
+		Use:   "run",
+		Short: "Relay until told to stop; what salt-broker does without a command",
+		Long: `run opens both ports for minions, connects to the master, and relays until SIGTERM or SIGINT. The master need not be
+there: minions are let in, and what they ask waits.
+
+Signals:
+  SIGTERM, SIGINT   stop: no new connections, requests under way are answered (drain_timeout), then exit 0;
+                    a second one ends it at once with exit code 1
+  SIGUSR1           write the stack of every goroutine into the log`,
+		Args: noArguments,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if daemonize && !isDaemon() {
+				return startDaemon(c.Context(), c.ErrOrStderr())
+			}
+			return run(c.Context(), configOptions(c.Flags()))
+		},
+	}
+	addConfigFlags(c.Flags())
+	c.Flags().BoolVarP(&daemonize, "daemon", "d", false, "run in the background; returns when both ports are open")
+	return c
+}
+
+// run is the life of a broker, from reading its configuration to the last line of its log.
+func run(ctx context.Context, o config.Options) error {
+	// Writing to a terminal that has gone must fail, not kill: the relay matters more than its console.
+	signal.Ignore(syscall.SIGPIPE)
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1, syscall.SIGHUP)
+	defer signal.Stop(signals)
+
+	c, warnings, err := config.Load(o)
+	if err != nil {
+		return misconfigured{err}
+	}
+	owner, err := accountOf(c.User)
+	if err != nil {
+		return err
+	}
+	log, err := newLogging(c, os.Stderr, os.Getpid(), owner)
+	if err != nil {
+		return err
+	}
+	defer log.close()
+	for _, w := range warnings {
+		log.Warn(w)
+	}
+	err = start(ctx, c, filesOf(o, c), owner, log, signals)
+	if err != nil {
+		log.last(err)
+	}
+	return err
+}
+
+// start makes the process what the configuration says and serves.
+func start(ctx context.Context, c config.Config, files []string, owner *account, log *logging, signals <-chan os.Signal) error {
+	main := log.WithField("component", "main")
+	openFiles := raiseOpenFiles(uint64(c.MaxOpenFiles), main)
+	threads := raiseThreads(c)
+	if err := owner.become(); err != nil {
+		return err
+	}
+	publish, err := pubproxy.New(publishOptions(c, log))
+	if err != nil {
+		return cannotListen(err, "publish_port", c.PublishPort, c.Interface)
+	}
+	request, err := retproxy.New(requestOptions(c, log))
+	if err != nil {
+		return cannotListen(err, "ret_port", c.RetPort, c.Interface)
+	}
+	// After the ports: a second broker with the same configuration must not take the file of the first one.
+	if err := writePIDFile(c.PIDFile); err != nil {
+		return err
+	}
+	defer removePIDFile(c.PIDFile)
+
+	announce(main, c, files, publish.Addr(), request.Addr(), openFiles, threads)
+	notify(ready, fmt.Sprintf("minions connect to %v and %v, master %s", publish.Addr(), request.Addr(), c.Master))
+	tellParent()
+
+	s := serving{log: log, drain: c.DrainTimeout}
+	err = s.run(ctx, signals, channel{"publish", publish}, channel{"request", request})
+	farewell(main, publish.Stats(), request.Stats(), time.Since(s.since))
+	return err
+}
+
+// last logs the error that ends the process. The terminal gets it from say, and sees only the stack of a panic here.
+func (l *logging) last(err error) {
+	var panicked *reactor.PanicError
+	if errors.As(err, &panicked) {
+		for line := range strings.Lines(string(panicked.Stack)) {
+			l.Log(logrus.FatalLevel, strings.TrimRight(line, "\n")) // Log does not exit, in contrast to Fatal
+		}
+	}
+	l.fileOnly(logrus.FatalLevel, oneLineEach(err))
+}

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// channel is one of the two proxies.
+type channel struct {
+	name string
+	proxy
+}
+
+type proxy interface {
+	Run(ctx context.Context) error
+}
+
+// serving is the time between the ports' opening and the end of the last connection.
+type serving struct {
+	log   *logging
+	drain time.Duration // what stopping may take
+	since time.Time     // when stopping began
+}
+
+// errTwice ends a process whose operator does not want to wait.
+var errTwice = errors.New("told to stop twice: ended at once, without waiting for requests under way")
+
+// run runs the channels until a signal asks to stop, or one of them fails, which stops the other. A second signal does
+// not wait for them.
+func (s *serving) run(ctx context.Context, signals <-chan os.Signal, channels ...channel) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	tasks, ctx := errgroup.WithContext(ctx)
+	for _, c := range channels {
+		tasks.Go(func() error {
+			err := c.Run(ctx)
+			if err == nil && ctx.Err() == nil {
+				err = errors.New("ended by itself")
+			}
+			if err != nil {
+				return fmt.Errorf("%s channel: %w", c.name, err)
+			}
+			return nil
+		})
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- tasks.Wait() }()
+
+	stopping := ctx.Done()
+	for {
+		select {
+		case err := <-ended:
+			if stopping != nil {
+				s.since = time.Now()
+			}
+			return err
+		case <-stopping:
+			stopping = nil
+			s.since = time.Now()
+			notify(stops, "waiting for requests under way to be answered")
+			s.log.WithField("drain_timeout", s.drain).Info("stopping: no new connections; requests under way may still be answered")
+		case sig := <-signals:
+			switch sig {
+			case syscall.SIGUSR1:
+				s.log.stacks()
+			case syscall.SIGHUP:
+				s.log.Warn("SIGHUP: nothing is read again while running; restart salt-broker for a new configuration")
+			default:
+				if ctx.Err() != nil {
+					return errTwice
+				}
+				s.log.Infof("told to stop: %v", sig)
+				stop()
+			}
+		}
+	}
+}
