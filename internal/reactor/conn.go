@@ -66,6 +66,7 @@ const (
 	stateHalfClosed                   // the peer has ended its stream
 	statePaused                       // reading is paused
 	stateUnbounded                    // MaxKept does not apply
+	stateClosing                      // closes when what is kept has gone
 )
 
 // directBytes is the size from which Write does not gather: a large message is worth a system call of its own, and
@@ -132,6 +133,9 @@ func (c *Conn) Write(p []byte) error {
 		c.watch(c.interest | unix.EPOLLOUT)
 		return nil
 	}
+	if c.closed() { // sending what was kept found the peer gone
+		return ErrClosed
+	}
 	if err := c.room(len(p)); err != nil {
 		return err
 	}
@@ -185,18 +189,20 @@ func (c *Conn) TryWrite(p []byte) int {
 // PauseRead stops reading until ResumeRead: what the peer sends stays in the kernel, and then with the peer. A peer that
 // ends its stream meanwhile is still noticed.
 func (c *Conn) PauseRead() {
-	if c.closed() || c.state&statePaused != 0 {
+	if c.closed() || c.state&(statePaused|stateClosing) != 0 {
 		return
 	}
 	c.state |= statePaused
-	if c.state&stateHalfClosed == 0 {
-		c.watch(c.interest&^unix.EPOLLIN | unix.EPOLLRDHUP)
+	interest := c.interest &^ unix.EPOLLIN
+	if c.state&stateHalfClosed == 0 { // else it would be true for ever
+		interest |= unix.EPOLLRDHUP
 	}
+	c.watch(interest)
 }
 
 // ResumeRead ends a PauseRead.
 func (c *Conn) ResumeRead() {
-	if c.closed() || c.state&statePaused == 0 {
+	if c.closed() || c.state&stateClosing != 0 || c.state&statePaused == 0 {
 		return
 	}
 	c.state &^= statePaused
@@ -226,17 +232,32 @@ func (c *Conn) Close(reason error) {
 	l.resumeListeners()
 }
 
-// CloseFlushed closes the connection once everything kept has gone. Reading stops now.
+// CloseFlushed closes the connection once everything kept has gone. Nothing is received any more, and the peer's end of
+// its stream is not told. Neither is there a limit to how long it takes: a peer that reads nothing keeps the connection
+// until somebody calls Close, or the kernel gives up. Of several reasons the first stays.
 func (c *Conn) CloseFlushed(reason error) {
-	if c.closed() || c.drained() {
-		c.Close(reason)
+	if c.closed() || c.state&stateClosing != 0 {
 		return
 	}
-	if c.closed() { // drained found the peer gone
-		return
+	if c.out != nil {
+		c.flush()
 	}
-	c.PauseRead()
-	c.out.then = reason
+	switch {
+	case c.closed(): // the peer was gone
+	case c.out == nil:
+		c.finish(reason)
+	default:
+		c.state |= stateClosing
+		c.out.then = reason
+		c.watch(c.interest &^ (unix.EPOLLIN | unix.EPOLLRDHUP))
+	}
+}
+
+// finish closes a connection whose last bytes are with the kernel. Were something from the peer left unread, the kernel
+// would send a reset instead of them (RFC 2525, 2.17).
+func (c *Conn) finish(reason error) {
+	discard(c.fd)
+	c.Close(reason)
 }
 
 // room says whether n more bytes may be kept.
@@ -293,8 +314,8 @@ func (c *Conn) flush() {
 	then := c.out.then
 	l.putBox(c.out)
 	c.out = nil
-	if then != nil {
-		c.Close(then)
+	if c.state&stateClosing != 0 {
+		c.finish(then)
 	}
 }
 
@@ -324,7 +345,7 @@ func (c *Conn) ready(events uint32) {
 		c.readable()
 	case events&gone != 0:
 		c.Close(c.socketError())
-	case events&unix.EPOLLRDHUP != 0 && c.state&stateHalfClosed == 0:
+	case events&c.interest&unix.EPOLLRDHUP != 0: // else reading was resumed in this turn, and finds the end by itself
 		c.halfClosed()
 	}
 }
@@ -354,7 +375,9 @@ func (c *Conn) halfClosed() {
 		// Everything has been read: reading again would find the end again.
 		c.state |= statePaused
 	}
-	c.handler.HalfClosed(c)
+	if !c.closed() {
+		c.handler.HalfClosed(c)
+	}
 }
 
 func (c *Conn) writable() {

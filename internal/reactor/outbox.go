@@ -14,7 +14,7 @@ type outbox struct {
 	sent   int      // of the first piece
 	bytes  int      // that wait, over all pieces
 	open   bool     // the last piece may still have room that copy fills
-	then   error    // close with this reason when all has gone
+	then   error    // why the connection closes when all has gone, if it is closing
 }
 
 // copy adds a small piece to what is gathered.

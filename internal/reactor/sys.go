@@ -26,6 +26,18 @@ func recv(fd int32, p []byte) (int, unix.Errno) {
 	}
 }
 
+// discard throws away what a TCP peer has sent and nobody will read, without copying it; not more than a few MiB, since
+// the peer may send on.
+func discard(fd int32) {
+	const most = 1 << 20
+	for range 8 {
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), 0, most, unix.MSG_DONTWAIT|unix.MSG_TRUNC, 0, 0)
+		if errno != 0 || n == 0 {
+			return
+		}
+	}
+}
+
 // send writes what fits and says how much that was. MSG_NOSIGNAL: a peer that is gone is an error, not a signal.
 func send(fd int32, p []byte) (int, unix.Errno) {
 	for {
