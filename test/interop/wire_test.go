@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -81,6 +82,23 @@ func (w *wire) next() ([][]byte, error) {
 	m := w.messages[0]
 	w.messages = w.messages[1:]
 	return m, nil
+}
+
+// has says whether a message has come, and gives it a moment to.
+func (w *wire) has(t testing.TB) bool {
+	t.Helper()
+	if len(w.messages) > 0 {
+		return true
+	}
+	_ = w.nc.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+	n, err := w.nc.Read(w.buf)
+	if err == nil {
+		err = w.stream.Feed(w.buf[:n], &wireLimits, (*wireSink)(w))
+	}
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatal(err)
+	}
+	return len(w.messages) > 0
 }
 
 func (w *wire) recv(t testing.TB) [][]byte {
