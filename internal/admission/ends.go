@@ -71,20 +71,18 @@ func (d *Door) Counts() map[string]uint64 {
 }
 
 func nameOf(reason error) string {
-	switch reason { //nolint:errorlint // the usual ones, compared without a search
-	case io.EOF:
-		return EndLeft
-	case reactor.ErrStopped:
-		return EndStopped
-	case reactor.ErrKept:
-		return EndBackedUp
-	}
 	var (
 		fault   *zmtp.Fault
 		refusal *Refusal
 		errno   syscall.Errno
 	)
 	switch {
+	case errors.Is(reason, io.EOF):
+		return EndLeft
+	case errors.Is(reason, reactor.ErrStopped):
+		return EndStopped
+	case errors.Is(reason, reactor.ErrKept):
+		return EndBackedUp
 	case errors.As(reason, &errno):
 		switch errno {
 		case syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNABORTED:

@@ -1,0 +1,127 @@
+package pubproxy
+
+import (
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"salt-broker/internal/zmtp"
+)
+
+// BenchmarkFanOut publishes 400 byte messages, as Salt's are, in a stream with a window of 64 through a whole proxy to
+// minions that read as fast as they can. It reports the cost of one message to all of them. The reading side runs in the
+// same process and costs more than the proxy.
+func BenchmarkFanOut(b *testing.B) {
+	for _, c := range []struct {
+		minions int
+		topic   string
+	}{{1, ""}, {100, ""}, {1000, ""}, {100, "broadcast"}} {
+		name := fmt.Sprintf("minions=%d/topic=%s", c.minions, c.topic)
+		b.Run(name, func(b *testing.B) { fanOut(b, c.minions, c.topic) })
+	}
+}
+
+// TestFanOutAllocatesNothing holds what the benchmark reports: no allocation for a message or for a delivery.
+func TestFanOutAllocatesNothing(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates") // the same test runs without it
+	}
+	for _, topic := range []string{"", "broadcast"} {
+		r := testing.Benchmark(func(b *testing.B) { fanOut(b, 100, topic) })
+		if n := r.AllocsPerOp(); n > 0 {
+			t.Errorf("topic %q: %d allocations for a message to 100 minions (%v)", topic, n, r)
+		}
+	}
+}
+
+func fanOut(b *testing.B, minions int, topic string) {
+	const window = 64
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = ln.Close() }()
+	p := start(b, ln.Addr().String(), nil)
+	link, err := ln.Accept()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = link.Close() }()
+	if err := shake(link, zmtp.PUB, 1); err != nil {
+		b.Fatal(err)
+	}
+	var (
+		received atomic.Int64
+		readers  sync.WaitGroup
+		conns    []net.Conn
+	)
+	for range minions {
+		nc, err := net.Dial("tcp", p.Addr().String())
+		if err != nil {
+			b.Fatal(err)
+		}
+		conns = append(conns, nc)
+		if err := shake(nc, zmtp.SUB, 1); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := nc.Write(zmtp.AppendSubscribe(nil, []byte(topic))); err != nil {
+			b.Fatal(err)
+		}
+		readers.Go(func() {
+			buf := make([]byte, 64<<10)
+			for {
+				n, err := nc.Read(buf)
+				received.Add(int64(n))
+				if err != nil {
+					return
+				}
+			}
+		})
+	}
+	for subscribed := 0; subscribed < minions; { // a PING each would be heard; counting is simpler
+		subscribed = 0
+		for _, f := range p.fanouts {
+			done := make(chan int)
+			f.loop.Post(func() {
+				n := len(f.current)
+				if node := f.tree.find([]byte(topic)); node != nil {
+					n = max(n, len(node.members))
+				}
+				done <- n
+			})
+			subscribed += <-done
+		}
+	}
+	msg := message(topic, 1, 400)
+	var batch []byte
+	for range window {
+		batch = append(batch, msg...)
+	}
+	b.ReportAllocs()
+	b.SetBytes(int64(len(msg)))
+	start := received.Load()
+	sent := int64(0)
+	for b.Loop() {
+		if sent%window == 0 { // the window before this one has arrived everywhere
+			for received.Load()-start < sent*int64(len(msg)*minions) {
+				time.Sleep(5 * time.Microsecond) // not to wait for anything, but to leave the processors to the loops
+			}
+			if _, err := link.Write(batch); err != nil {
+				b.Fatal(err)
+			}
+		}
+		sent++
+	}
+	b.StopTimer()
+	for received.Load()-start < (sent+window-1)/window*window*int64(len(msg)*minions) {
+		yield()
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(minions), "ns/delivery")
+	for _, nc := range conns {
+		_ = nc.Close()
+	}
+	readers.Wait()
+}

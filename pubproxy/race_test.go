@@ -1,0 +1,5 @@
+//go:build race
+
+package pubproxy
+
+const raceEnabled = true
