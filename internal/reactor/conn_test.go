@@ -651,7 +651,6 @@ func TestStaleEvents(t *testing.T) {
 func TestSetHandler(t *testing.T) {
 	r := start(t, Options{})
 	h, g := r.probe(), r.probe()
-	c, peer := r.connect(h)
 	h.received = func(c *Conn, _ []byte) error {
 		c.SetHandler(g)
 		if c.Handler() != Handler(g) {
@@ -661,6 +660,7 @@ func TestSetHandler(t *testing.T) {
 	}
 	var got collector
 	g.received = func(_ *Conn, p []byte) error { got.add(p); return nil }
+	c, peer := r.connect(h)
 	give(t, peer, []byte("x"))
 	eventually(t, "the new handler", func() bool {
 		var h Handler
