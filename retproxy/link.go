@@ -199,15 +199,20 @@ func (k *link) Message(msg []byte) error {
 		return nil
 	}
 	owned := false
-	if len(rest) >= ownBytes {
+	if len(rest) >= unpooledBytes {
 		owned = k.stream.Take() != nil
 	}
 	m.reply(rest, owned)
 	return nil
 }
 
-// ownBytes is the size from which a reply that lies in a buffer of its own is passed on with it.
-const ownBytes = 16 << 10
+const (
+	// ownBytes is the size from which a request that lies in a buffer of its own is passed on with it.
+	ownBytes = 16 << 10
+	// unpooledBytes is that size for a reply. Its buffer begins with the routing frame, so what passes on is shorter than
+	// what the pool has lent, and the pool would have to make a new one every time. Beyond this size it does so anyway.
+	unpooledBytes = 4 << 20
+)
 
 // Command implements zmtp.Sink.
 func (k *link) Command(name, data []byte) error {

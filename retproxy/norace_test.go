@@ -1,0 +1,5 @@
+//go:build !race
+
+package retproxy
+
+const raceDetector = false
