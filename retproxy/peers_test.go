@@ -23,8 +23,8 @@ import (
 const patience = 20 * time.Second
 
 // until polls for what has no event to wait for.
-func until(t testing.TB, what string, ok func() bool) {
-	t.Helper()
+func until(tb testing.TB, what string, ok func() bool) {
+	tb.Helper()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	deadline := time.NewTimer(patience)
@@ -33,7 +33,7 @@ func until(t testing.TB, what string, ok func() bool) {
 		select {
 		case <-tick.C:
 		case <-deadline.C:
-			t.Fatalf("waited in vain for %s", what)
+			tb.Fatalf("waited in vain for %s", what)
 		}
 	}
 }
@@ -47,8 +47,8 @@ type running struct {
 }
 
 // start runs a proxy towards m and ends it with the test.
-func start(t testing.TB, m *saltMaster, change ...func(*Options)) *running {
-	t.Helper()
+func start(tb testing.TB, m *saltMaster, change ...func(*Options)) *running {
+	tb.Helper()
 	silent := logrus.New()
 	silent.SetOutput(io.Discard)
 	o := Options{
@@ -65,12 +65,12 @@ func start(t testing.TB, m *saltMaster, change ...func(*Options)) *running {
 	}
 	p, err := New(o)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &running{Proxy: p, t: t, end: cancel, over: make(chan error, 1)}
+	r := &running{Proxy: p, t: tb, end: cancel, over: make(chan error, 1)}
 	go func() { r.over <- p.Run(ctx) }()
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		m.stop() // or it would be waited for with what it holds
 		cancel()
 		r.wait()
@@ -154,9 +154,9 @@ type ask struct {
 }
 
 // newMaster returns a master whose port is open.
-func newMaster(t testing.TB) *saltMaster {
-	t.Helper()
-	m := absentMaster(t)
+func newMaster(tb testing.TB) *saltMaster {
+	tb.Helper()
+	m := absentMaster(tb)
 	m.open()
 	return m
 }
@@ -165,15 +165,15 @@ func newMaster(t testing.TB) *saltMaster {
 func echo(a *ask) { a.answer(a.body()) }
 
 // absentMaster returns a master that is away until open.
-func absentMaster(t testing.TB) *saltMaster {
-	t.Helper()
+func absentMaster(tb testing.TB) *saltMaster {
+	tb.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	_ = ln.Close()
-	m := &saltMaster{t: t, addr: ln.Addr().String(), asked: make(chan *ask, 1<<16), links: map[*saltLink]bool{}}
-	t.Cleanup(func() { m.stop(); m.wg.Wait() })
+	m := &saltMaster{t: tb, addr: ln.Addr().String(), asked: make(chan *ask, 1<<16), links: map[*saltLink]bool{}}
+	tb.Cleanup(func() { m.stop(); m.wg.Wait() })
 	return m
 }
 
@@ -327,20 +327,6 @@ func (m *saltMaster) counts() (now, most, total int) {
 	return m.now, m.most, m.total
 }
 
-// linked returns a link of the master to write garbage to.
-func (m *saltMaster) linked() (one *saltLink) {
-	m.t.Helper()
-	until(m.t, "a link", func() bool {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		for k := range m.links {
-			one = k
-		}
-		return one != nil
-	})
-	return one
-}
-
 // body returns the last frame.
 func (a *ask) body() (body []byte) {
 	for rest := a.rest; len(rest) > 0; {
@@ -398,19 +384,20 @@ type as struct {
 }
 
 // dial connects and shakes hands as far as the proxy plays along.
-func dial(t testing.TB, r *running, who as) *peer {
-	t.Helper()
-	p, err := connect(t, r, who)
+func dial(tb testing.TB, r *running, who as) *peer {
+	tb.Helper()
+	p, err := connect(tb, r, who)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(p.close)
+	tb.Cleanup(p.close)
 	return p
 }
 
 // connect is dial for goroutines.
-func connect(t testing.TB, r *running, who as) (*peer, error) {
-	p, err := raw(t, r)
+func connect(tb testing.TB, r *running, who as) (*peer, error) {
+	tb.Helper()
+	p, err := raw(tb, r)
 	if err != nil {
 		return nil, err
 	}
@@ -434,12 +421,13 @@ func connect(t testing.TB, r *running, who as) (*peer, error) {
 }
 
 // raw connects and says nothing.
-func raw(t testing.TB, r *running) (*peer, error) {
+func raw(tb testing.TB, r *running) (*peer, error) {
+	tb.Helper()
 	nc, err := net.DialTCP("tcp", nil, net.TCPAddrFromAddrPort(r.Addr()))
 	if err != nil {
 		return nil, err
 	}
-	return &peer{t: t, nc: nc}, nil
+	return &peer{t: tb, nc: nc}, nil
 }
 
 func (p *peer) close() { _ = p.nc.Close() }

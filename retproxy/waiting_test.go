@@ -13,14 +13,17 @@ import (
 func places(n int) func(*Options)               { return func(o *Options) { o.MaxInFlight = n } }
 func loops(n int) func(*Options)                { return func(o *Options) { o.Loops = n } }
 func deadline(d time.Duration) func(o *Options) { return func(o *Options) { o.RequestDeadline = d } }
+
 func (r *running) waiting(n int) {
 	r.t.Helper()
 	until(r.t, fmt.Sprintf("%d waiting", n), func() bool { return r.Stats().Waiting == n })
 }
+
 func (r *running) inFlight(n int) {
 	r.t.Helper()
 	until(r.t, fmt.Sprintf("%d at the master", n), func() bool { return r.Stats().InFlight == n })
 }
+
 func (r *running) connected() {
 	r.t.Helper()
 	until(r.t, "links", func() bool {
