@@ -1,0 +1,196 @@
+// Package footprint measures what the installed program costs: the memory of a minion that is connected and waits, which
+// is what most minions do most of the time.
+package footprint
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"salt-broker/internal/zmtp"
+)
+
+const (
+	// minions is how many are connected. The usual hard limit of 20,000 descriptors leaves room for them in one process.
+	minions = 15000
+	// limitBytes is what an idle connection may cost, of the resident memory of the whole process.
+	limitBytes = 614 // 0.6 KB
+	patience   = 60 * time.Second
+)
+
+// TestIdleMinionConnection connects minions to the publish port of the real program, shakes hands and subscribes, and
+// divides what its resident memory has grown by.
+func TestIdleMinionConnection(t *testing.T) {
+	if limit := openFiles(t); limit < minions+500 {
+		if os.Getenv("SALT_BROKER_REQUIRE_TOOLS") == "1" {
+			t.Fatalf("%d descriptors are too few for %d minions", limit, minions)
+		}
+		t.Skipf("%d descriptors are too few for %d minions", limit, minions)
+	}
+	b := startBroker(t)
+	// A first few, so that what is made once is not counted as theirs.
+	for range 20 {
+		connect(t, b.publish)
+	}
+	before := b.resident(t)
+
+	var wait sync.WaitGroup
+	for range 8 {
+		wait.Go(func() {
+			for range minions / 8 {
+				connect(t, b.publish)
+			}
+		})
+	}
+	wait.Wait()
+	after := b.resident(t)
+	each := float64(after-before) / minions
+	t.Logf("%d idle minions: %.0f bytes each (%.1f MiB before, %.1f MiB after)", minions, each,
+		float64(before)/(1<<20), float64(after)/(1<<20))
+	if each > limitBytes {
+		t.Errorf("an idle minion connection costs %.0f bytes, the limit is %d", each, limitBytes)
+	}
+}
+
+type broker struct {
+	pid     int
+	publish string
+}
+
+// startBroker builds and runs the program with a configuration of its own, in front of a master that is not there.
+func startBroker(t *testing.T) *broker {
+	t.Helper()
+	dir := t.TempDir()
+	binary := filepath.Join(dir, "salt-broker")
+	build := exec.Command("go", "build", "-o", binary, "salt-broker/cmd/salt-broker")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	publish, request := freePort(t), freePort(t)
+	text := fmt.Sprintf("master: 127.0.0.1\nmaster_port: %d\nmaster_publish_port: %d\ninterface: 127.0.0.1\n"+
+		"publish_port: %d\nret_port: %d\nlog_file: ''\nlog_level: info\nmax_open_files: %d\n",
+		freePort(t), freePort(t), publish, request, minions+1000)
+	if err := os.WriteFile(filepath.Join(dir, "broker"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run := exec.Command(binary, "-c", dir)
+	stderr, err := run.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := run.Start(); err != nil {
+		t.Fatal(err)
+	}
+	listens := make(chan struct{})
+	said := make(chan string, 1)
+	go func() {
+		var all strings.Builder
+		waiting := true
+		lines := bufio.NewScanner(stderr)
+		for lines.Scan() {
+			all.WriteString(lines.Text() + "\n")
+			if waiting && strings.Contains(lines.Text(), strconv.Itoa(request)) { // "requests on ..." is the last of them
+				waiting = false
+				close(listens)
+			}
+		}
+		said <- all.String()
+	}()
+	t.Cleanup(func() {
+		_ = run.Process.Signal(syscall.SIGTERM)
+		text := <-said
+		if err := run.Wait(); err != nil {
+			t.Errorf("the broker ended with %v:\n%s", err, text)
+		}
+	})
+	select {
+	case <-listens:
+	case text := <-said:
+		said <- text
+		t.Fatal("the broker ended at once")
+	case <-time.After(patience):
+		t.Fatal("the broker does not say that it listens")
+	}
+	return &broker{pid: run.Process.Pid, publish: net.JoinHostPort("127.0.0.1", strconv.Itoa(publish))}
+}
+
+// connect makes one minion that stays until the test ends, and waits until its subscription has been handled.
+func connect(t *testing.T, address string) {
+	t.Helper()
+	nc, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	t.Cleanup(func() { _ = nc.Close() })
+	_ = nc.SetDeadline(time.Now().Add(patience))
+	hello := zmtp.AppendReady(zmtp.AppendGreeting(nil), zmtp.SUB)
+	hello = zmtp.AppendSubscribe(hello, nil)
+	hello = zmtp.AppendPing(hello, 0, []byte("done"))
+	if _, err := nc.Write(hello); err != nil {
+		t.Error(err)
+		return
+	}
+	answer := len(zmtp.AppendPong(zmtp.AppendReady(zmtp.AppendGreeting(nil), zmtp.PUB), []byte("done")))
+	if _, err := io.ReadFull(nc, make([]byte, answer)); err != nil {
+		t.Error(err)
+	}
+}
+
+// resident returns the process's resident memory in bytes.
+func (b *broker) resident(t *testing.T) int64 {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", b.pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(status)) {
+		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kB, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return kB << 10
+		}
+	}
+	t.Fatal("no VmRSS")
+	return 0
+}
+
+// openFiles raises the limit of open files as far as it goes and returns it.
+func openFiles(t *testing.T) int {
+	t.Helper()
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	limit.Cur = limit.Max
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	return int(min(limit.Max, 1<<30))
+}
+
+// freePort asks the kernel for a port that nobody has.
+func freePort(t *testing.T) int {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = ln.Close() }()
+	return ln.Addr().(*net.TCPAddr).Port
+}
