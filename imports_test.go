@@ -39,9 +39,10 @@ var mayImport = map[string][]string{
 	// The relay is driven from outside or through its Options, as main does it.
 	"bench": {"config", "pubproxy", "retproxy", "internal/master", "internal/reactor", "internal/sim", "internal/zmtp"},
 	// Only tests, which may import what they like.
-	"":             {},
-	"test/interop": {},
-	"test/service": {},
+	"":               {},
+	"test/footprint": {},
+	"test/interop":   {},
+	"test/service":   {},
 }
 
 // mustNotLink says which modules must not end up below a package, by whichever way. A trailing slash is a prefix.
