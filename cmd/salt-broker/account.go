@@ -49,6 +49,17 @@ func accountOf(name string) (*account, error) {
 	return a, nil
 }
 
+// cannotBecome says why the key user has no effect; "" when it has one, or the process is that user already.
+func cannotBecome(name string) string {
+	if name == "" || os.Getuid() == 0 {
+		return ""
+	}
+	if u, err := user.Lookup(name); err == nil && u.Uid == strconv.Itoa(os.Getuid()) || name == strconv.Itoa(os.Getuid()) {
+		return ""
+	}
+	return fmt.Sprintf("user: %s has no effect: only root can become another user", name)
+}
+
 // become makes the process a, for good. All its threads change: the syscall package sees to that.
 func (a *account) become() error {
 	if a == nil || a.uid == 0 {

@@ -62,5 +62,5 @@ Something does not work?
   kill -USR1 <pid>               writes what the process is doing into the log
   kill -TERM <pid>               stops it when the requests under way are answered; a second one stops it at once
 
-Exit codes: 0 stopped as asked, 1 something is in the way (a port is taken, a file cannot be written), 2 the configuration
-or a flag is wrong.`
+Exit codes: 0 stopped as asked, 1 something is in the way (a port is taken, a file cannot be written), 2 the
+configuration or a flag is wrong.`

@@ -31,8 +31,9 @@ func isDaemon() bool { return parent != nil }
 var parent = pipeToParent()
 
 func pipeToParent() *os.File {
-	if os.Getenv(daemonMark) == "" {
-		return nil
+	var there syscall.Stat_t
+	if os.Getenv(daemonMark) == "" || syscall.Fstat(daemonPipe, &there) != nil || there.Mode&syscall.S_IFMT != syscall.S_IFIFO {
+		return nil // nobody has started us so, whatever the environment says
 	}
 	syscall.CloseOnExec(daemonPipe)
 	return os.NewFile(daemonPipe, "parent")

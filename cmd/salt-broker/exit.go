@@ -6,6 +6,8 @@ import (
 	"io"
 	"strings"
 
+	"github.com/sirupsen/logrus"
+
 	"salt-broker/internal/reactor"
 )
 
@@ -40,8 +42,12 @@ func codeOf(err error) int {
 // say writes the error that ends the process, each of its lines with the program's name, so that it is found between
 // those of other programs. It does not go through the log: log_level must not hide why a daemon is not there.
 func say(w io.Writer, err error) {
+	prefix := ""
+	if isJournal() && !isDaemon() {
+		prefix = priority(logrus.FatalLevel)
+	}
 	for line := range strings.Lines(oneLineEach(err)) {
-		fmt.Fprintf(w, "salt-broker: %s\n", escaped(strings.TrimSuffix(line, "\n")))
+		fmt.Fprintf(w, "%ssalt-broker: %s\n", prefix, escaped(strings.TrimSuffix(line, "\n")))
 	}
 }
 

@@ -11,16 +11,16 @@ import (
 
 // settings are the flags that stand for keys of the configuration, named as those of Salt's daemons.
 var settings = []struct{ flag, short, key, help string }{
-	{"log-level", "l", "log_level", "how much goes to the terminal: " + strings.Join(config.Levels(), ", ") + "; default " + config.Default().LogLevel},
-	{"log-file", "", "log_file", "write the log to this file, '' for none; default " + config.Default().LogFile},
-	{"log-file-level", "", "log_level_logfile", "how much goes to the log file; default: as much as to the terminal"},
-	{"user", "u", "user", "become this user once started as root"},
-	{"pid-file", "", "pidfile", "write the process ID to this file; default: nowhere"},
+	{"log-level", "l", "log_level", "`LEVEL` of what goes to the terminal, default " + config.Default().LogLevel + ":\n" + strings.Join(config.Levels(), ", ")},
+	{"log-file", "", "log_file", "write the log to this `FILE`, '' for none; default " + config.Default().LogFile},
+	{"log-file-level", "", "log_level_logfile", "`LEVEL` of what goes to the log file; default: as to the terminal"},
+	{"user", "u", "user", "become this `USER` once started as root"},
+	{"pid-file", "", "pidfile", "write the process ID to this `FILE`; default: nowhere"},
 }
 
 // addConfigFlags gives fs the flags that say where the configuration is and what shall be different from it.
 func addConfigFlags(fs *pflag.FlagSet) {
-	fs.StringP("config-dir", "c", "", "directory with the file broker, or a file of any name; default /etc/salt")
+	fs.StringP("config-dir", "c", "", "`DIR` with the file broker, or a file of any name; default /etc/salt")
 	for _, s := range settings {
 		fs.StringP(s.flag, s.short, "", s.help)
 	}

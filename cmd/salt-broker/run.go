@@ -80,6 +80,9 @@ func start(ctx context.Context, c config.Config, files []string, owner *account,
 	main := log.WithField("component", "main")
 	openFiles := raiseOpenFiles(uint64(c.MaxOpenFiles), main)
 	threads := raiseThreads(c)
+	if why := cannotBecome(c.User); why != "" {
+		main.Warn(why)
+	}
 	if err := owner.become(); err != nil {
 		return err
 	}

@@ -36,6 +36,11 @@ var errTwice = errors.New("told to stop twice: ended at once, without waiting fo
 func (s *serving) run(ctx context.Context, signals <-chan os.Signal, channels ...channel) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	defer func() {
+		if s.since.IsZero() {
+			s.since = time.Now()
+		}
+	}()
 	tasks, ctx := errgroup.WithContext(ctx)
 	for _, c := range channels {
 		tasks.Go(func() error {
@@ -56,9 +61,6 @@ func (s *serving) run(ctx context.Context, signals <-chan os.Signal, channels ..
 	for {
 		select {
 		case err := <-ended:
-			if stopping != nil {
-				s.since = time.Now()
-			}
 			return err
 		case <-stopping:
 			stopping = nil

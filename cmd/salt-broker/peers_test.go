@@ -1,0 +1,187 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"salt-broker/internal/zmtp"
+)
+
+// scripted is one end of a ZMTP connection that does what a test says. Its methods belong to the goroutine of follow, but
+// for write.
+type scripted struct {
+	net.Conn
+	message func(msg []byte) error
+}
+
+func (s *scripted) Greeted(zmtp.Version) error { return nil }
+func (s *scripted) Ready(zmtp.Ready) error     { return nil }
+func (s *scripted) Command(_, _ []byte) error  { return nil }
+func (s *scripted) Message(msg []byte) error   { return s.message(bytes.Clone(msg)) }
+func (s *scripted) Get(n int) []byte           { return make([]byte, 0, n) }
+func (s *scripted) Put([]byte)                 {}
+func (s *scripted) greet(as zmtp.SocketType) error {
+	_, err := s.Write(zmtp.AppendReady(zmtp.AppendGreeting(nil), as))
+	return err
+}
+
+// follow reads until the connection ends.
+func (s *scripted) follow() {
+	defer s.Close()
+	limits := zmtp.Limits{MaxMessage: 1 << 20, MaxFrames: 16, MaxCommand: 4096, Buffers: s}
+	var stream zmtp.Stream
+	buf := make([]byte, 4096)
+	for {
+		n, err := s.Read(buf)
+		if err != nil || stream.Feed(buf[:n], &limits, s) != nil {
+			return
+		}
+	}
+}
+
+// scriptedMaster takes requests at one port and does not answer before it is told to. Its publish port publishes
+// nothing.
+type scriptedMaster struct {
+	requests chan func(reply string) // calling it answers
+}
+
+// newScriptedMaster listens where l says that the master is.
+func newScriptedMaster(t *testing.T, l *place) *scriptedMaster {
+	t.Helper()
+	m := &scriptedMaster{requests: make(chan func(string), 16)}
+	m.listen(t, l.masterPub, zmtp.PUB)
+	m.listen(t, l.masterReq, zmtp.ROUTER)
+	return m
+}
+
+func (m *scriptedMaster) listen(t *testing.T, port int, as zmtp.SocketType) {
+	t.Helper()
+	ln, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	var open []net.Conn
+	all.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			open = append(open, c)
+			mu.Unlock()
+			s := &scripted{Conn: c}
+			s.message = func(msg []byte) error {
+				if as == zmtp.ROUTER {
+					m.requests <- func(reply string) { _, _ = c.Write(answer(msg, reply)) }
+				}
+				return nil
+			}
+			all.Go(func() {
+				if s.greet(as) == nil {
+					s.follow()
+				}
+			})
+		}
+	})
+	t.Cleanup(func() {
+		ln.Close()
+		mu.Lock()
+		for _, c := range open {
+			c.Close()
+		}
+		mu.Unlock()
+		all.Wait()
+	})
+}
+
+// answer is a request with its last frame replaced.
+func answer(msg []byte, reply string) []byte {
+	var out []byte
+	for {
+		body, rest, err := zmtp.CutFrame(msg)
+		if err != nil || len(rest) == 0 {
+			return zmtp.AppendFrame(out, false, []byte(reply))
+		}
+		out = zmtp.AppendFrame(out, true, body)
+		msg = rest
+	}
+}
+
+// next returns the function that answers the next request.
+func (m *scriptedMaster) next(t *testing.T) func(reply string) {
+	t.Helper()
+	select {
+	case answer := <-m.requests:
+		return answer
+	case <-time.After(patience):
+		t.Fatal("no request reaches the master")
+		return nil
+	}
+}
+
+// scriptedMinion asks, and gets replies.
+type scriptedMinion struct {
+	conn    *scripted
+	replies chan string
+	ended   chan struct{}
+}
+
+func newScriptedMinion(t *testing.T, port int) *scriptedMinion {
+	t.Helper()
+	c, err := net.Dial("tcp", fmt.Sprint("127.0.0.1:", port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &scriptedMinion{conn: &scripted{Conn: c}, replies: make(chan string, 16), ended: make(chan struct{})}
+	m.conn.message = func(msg []byte) error {
+		delimiter, rest, err := zmtp.CutFrame(msg)
+		body, _, err2 := zmtp.CutFrame(rest)
+		if len(delimiter) > 0 {
+			return errors.New("a reply without its delimiter")
+		}
+		m.replies <- string(body)
+		return errors.Join(err, err2)
+	}
+	if err := m.conn.greet(zmtp.REQ); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(m.ended)
+		m.conn.follow()
+	}()
+	t.Cleanup(func() {
+		c.Close()
+		<-m.ended
+	})
+	return m
+}
+
+func (m *scriptedMinion) ask(t *testing.T, request string) {
+	t.Helper()
+	msg := zmtp.AppendFrame(zmtp.AppendFrame(nil, true, nil), false, []byte(request))
+	if _, err := m.conn.Write(msg); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (m *scriptedMinion) expect(t *testing.T, reply string) {
+	t.Helper()
+	select {
+	case got := <-m.replies:
+		if got != reply {
+			t.Errorf("reply %q, want %q", got, reply)
+		}
+	case <-m.ended:
+		t.Fatal("the connection ended without a reply")
+	case <-time.After(patience):
+		t.Fatal("no reply")
+	}
+}
