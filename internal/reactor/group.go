@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -26,6 +27,7 @@ type Group struct {
 	options Options
 	start   time.Time
 	loops   []*Loop
+	started atomic.Bool // by Run, or by Close in its stead
 }
 
 // PanicError is what Run returns when a handler panicked on a loop.
@@ -63,8 +65,12 @@ func New(o Options) (*Group, error) {
 func (g *Group) Loops() []*Loop { return g.loops }
 
 // Run turns the loops until ctx ends; then it closes all connections and listening sockets, and returns nil when every
-// handler has been told. When a handler panics, all loops end and the error is a [*PanicError]. A group runs once.
+// handler has been told. When a handler panics, all loops end and the error is a [*PanicError]; the connections of the
+// loop that it happened on are closed without a word, and what was posted there is forgotten. A group runs once.
 func (g *Group) Run(ctx context.Context) error {
+	if g.started.Swap(true) {
+		return errors.New("a group of loops runs once")
+	}
 	errs := make(chan error, len(g.loops))
 	for _, l := range g.loops {
 		go func() { errs <- l.run() }()
@@ -88,9 +94,13 @@ func (g *Group) Run(ctx context.Context) error {
 	return all
 }
 
-// Close frees a group that was never run.
+// Close frees a group that was never run, as if it had run and ended. It does nothing to one that has.
 func (g *Group) Close() {
+	if g.started.Swap(true) {
+		return
+	}
 	for _, l := range g.loops {
-		l.end(true)
+		l.end()
+		l.release()
 	}
 }

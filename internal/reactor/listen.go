@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -83,12 +84,28 @@ func (g *Group) Listen(ctx context.Context, o ListenOptions) (*Listener, error) 
 		}
 		ln.sockets = append(ln.sockets, &socket{loop: l, options: &o, fd: fd})
 	}
-	for _, s := range ln.sockets {
-		if !s.loop.Post(s.open) {
-			closeFD(s.fd)
+	for i, s := range ln.sockets {
+		if !s.loop.open(s) {
+			for _, s := range ln.sockets[i:] {
+				closeFD(s.fd)
+			}
+			ln.sockets = ln.sockets[:i]
+			ln.Close()
+			return nil, fmt.Errorf("listen on %s: %w", o.Address, ErrStopped)
 		}
 	}
 	return ln, nil
+}
+
+// open hands a listening socket over to the loop, from any goroutine. It returns false when the loop has ended.
+func (l *Loop) open(s *socket) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.post(s.open) {
+		return false
+	}
+	l.opening = append(l.opening, s)
+	return true
 }
 
 // Addr returns the address that the listener has, with the port that the kernel chose.
@@ -183,18 +200,35 @@ func control(rc syscall.RawConn, fn func(fd int) error) error {
 
 // open starts accepting, on the loop.
 func (s *socket) open() {
-	s.index = len(s.loop.listeners)
-	s.loop.listeners = append(s.loop.listeners, s)
+	l := s.loop
+	l.mu.Lock()
+	l.opening = slices.DeleteFunc(l.opening, func(o *socket) bool { return o == s })
+	l.mu.Unlock()
+	s.index = slices.IndexFunc(l.listeners, func(o *socket) bool { return o.fd < 0 }) // the place of a closed one
+	if s.index >= 0 {
+		l.listeners[s.index] = s
+	} else {
+		s.index = len(l.listeners)
+		l.listeners = append(l.listeners, s)
+	}
 	s.watch()
 }
 
 func (s *socket) watch() {
 	event := s.loop.event(makeRef(slotListener, uint32(s.index)), unix.EPOLLIN)
-	_ = epollCtl(s.loop.epfd, unix.EPOLL_CTL_ADD, s.fd, event) // fails only when the kernel has no memory; the pause tries again
+	if errno := epollCtl(s.loop.epfd, unix.EPOLL_CTL_ADD, s.fd, event); errno != 0 {
+		s.pause(errno) // no memory, or too many watches of this user: tried again
+	}
 }
 
 // close stops accepting, on the loop.
 func (s *socket) close() {
+	s.shut()
+	s.tell(nil) // what this socket had waiting waits no more
+}
+
+// shut is close without a word.
+func (s *socket) shut() {
 	if s.fd < 0 {
 		return
 	}
@@ -251,21 +285,20 @@ func (s *socket) pause(errno unix.Errno) {
 	_ = epollCtl(s.loop.epfd, unix.EPOLL_CTL_DEL, s.fd, s.loop.event(0, 0))
 	s.loop.pausedListeners++
 	if s.timer == nil {
-		s.timer = s.loop.After(acceptPause, s.resume)
+		s.timer = s.loop.After(acceptPause, s.retry)
 	} else {
 		s.timer.Reset(acceptPause)
 	}
 	s.tell(errno)
 }
 
-func (s *socket) resume() {
-	if !s.paused || s.fd < 0 {
-		return
-	}
+// retry ends a pause. It accepts without being told that somebody waits: perhaps nobody does any more, and then the end
+// of the pause is told here.
+func (s *socket) retry() {
 	s.paused = false
-	s.timer.Stop()
 	s.loop.pausedListeners--
 	s.watch()
+	s.ready()
 }
 
 // tell reports a pause once, and its end once.
@@ -279,13 +312,16 @@ func (s *socket) tell(err error) {
 	}
 }
 
-// resumeListeners lets paused listeners try again, because a descriptor was freed.
+// resumeListeners lets paused listeners try again at once, because a descriptor was freed. It is called while a handler
+// may be at work, so the timers do it.
 func (l *Loop) resumeListeners() {
 	if l.pausedListeners == 0 {
 		return
 	}
 	for _, s := range l.listeners {
-		s.resume()
+		if s.paused {
+			s.timer.Reset(0)
+		}
 	}
 }
 

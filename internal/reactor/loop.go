@@ -4,6 +4,7 @@ package reactor
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -57,8 +58,10 @@ type Loop struct {
 	// Shared, under mu.
 	mu       sync.Mutex
 	posted   []func()
+	opening  []*socket // listening sockets whose open is posted
 	sleeping bool
 	gone     bool
+	released bool
 	wakefd   int
 
 	turns atomic.Uint64
@@ -131,6 +134,11 @@ func (l *Loop) Put(b []byte) { l.pool.put(b) }
 func (l *Loop) Post(fn func()) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.post(fn)
+}
+
+// post is Post for a caller that holds mu.
+func (l *Loop) post(fn func()) bool {
 	if l.gone {
 		return false
 	}
@@ -150,19 +158,31 @@ func (l *Loop) wake() {
 }
 
 // run turns until stop is posted or something panics.
-func (l *Loop) run() (err error) {
+func (l *Loop) run() error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	defer l.release()
+	err := guard(func() {
+		l.now = time.Since(l.group.start)
+		l.After(trimInterval, l.trim)
+		for !l.stopping {
+			l.turn()
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return guard(l.end)
+}
+
+// guard turns a panic into an error.
+func guard(fn func()) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = &PanicError{Value: p, Stack: debug.Stack()}
 		}
-		l.end(err == nil)
 	}()
-	l.After(trimInterval, l.trim)
-	for !l.stopping {
-		l.turn()
-	}
+	fn()
 	return nil
 }
 
@@ -224,10 +244,13 @@ func (l *Loop) wait() int {
 	l.mu.Lock()
 	l.sleeping = false
 	l.mu.Unlock()
-	if err != nil { // EINTR: the runtime signals its threads
+	switch {
+	case err == nil:
+		return n
+	case errors.Is(err, unix.EINTR): // the runtime signals its threads
 		return 0
 	}
-	return n
+	panic(fmt.Sprintf("epoll_wait: %v", err)) // going on would be to spin
 }
 
 func (l *Loop) runPosted() {
@@ -301,46 +324,48 @@ func (l *Loop) putBox(o *outbox) {
 	}
 }
 
-// end closes everything the loop has. After a panic nobody is told: the handlers cannot be trusted any more.
-func (l *Loop) end(tell bool) {
-	if tell {
-		l.runPosted()
-	}
+// end runs what was posted, closes everything the loop has and tells the handlers.
+func (l *Loop) end() {
+	l.runPosted()
+	l.closeAll()
+	l.settle()
+	l.mu.Lock()
+	l.gone = true
+	l.mu.Unlock()
+	l.runPosted() // what was posted while the handlers were told: a connection to adopt must not be forgotten
+	l.closeAll()
+	l.settle()
+}
+
+func (l *Loop) closeAll() {
 	for _, c := range l.table.slots {
 		if c != nil {
 			c.Close(ErrStopped)
 		}
 	}
-	if tell {
-		l.settle()
-	}
-	for _, s := range l.listeners {
-		s.close()
-	}
-	l.mu.Lock()
-	l.gone = true
-	left := l.posted
-	l.posted = nil
-	l.mu.Unlock()
-	if tell {
-		for _, fn := range left { // posted while the handlers were told; a connection to adopt must not be forgotten
-			fn()
-		}
-		for _, c := range l.table.slots {
-			if c != nil {
-				c.Close(ErrStopped)
-			}
-		}
-		l.settle()
-	}
-	l.conns.Store(0)
-	l.release()
 }
 
+// release frees everything the loop still has, once. After a panic that is much, and nobody is told: the handlers
+// cannot be trusted any more.
 func (l *Loop) release() {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.gone = true
+	l.posted = nil
+	opening := l.opening
+	l.opening = nil
+	released := l.released
+	l.released = true
+	l.mu.Unlock()
+	if released {
+		return
+	}
+	l.closeAll()
+	for _, s := range append(l.listeners, opening...) {
+		s.shut()
+	}
+	l.conns.Store(0)
+	l.mu.Lock() // nobody is waking the loop
+	defer l.mu.Unlock()
 	_ = unix.Close(l.epfd)
 	_ = unix.Close(l.wakefd)
 }
