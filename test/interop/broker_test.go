@@ -17,8 +17,12 @@ import (
 	"salt-broker/retproxy"
 )
 
-// local is the address of a port of this machine.
-func local(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+// masterHost is where masters listen: beside the rest of this machine, so that no connection to somewhere else takes the
+// port of a dead master before the next one does.
+const masterHost = "127.0.0.2"
+
+// local is the address of a master's port.
+func local(port int) string { return net.JoinHostPort(masterHost, strconv.Itoa(port)) }
 
 func towards(address string, log logrus.FieldLogger) master.Options {
 	return master.Options{
