@@ -41,7 +41,7 @@ func daemonize(t *testing.T) (l *place, pid int, logFile string) {
 func TestDaemon(t *testing.T) {
 	l, pid, logFile := daemonize(t)
 
-	newScriptedMinion(t, l.request) // the port is open
+	newScriptedMinion(t, l.request).welcome(t)
 	if session := statusField(t, pid, "NSsid"); session != strconv.Itoa(pid) {
 		t.Errorf("the daemon is in session %s, not in one of its own", session)
 	}
@@ -87,7 +87,7 @@ func TestDaemonThatCannotStart(t *testing.T) {
 
 func TestMarkOfTheDaemonAlone(t *testing.T) {
 	l, p := launchReadyIn(t, []string{daemonMark + "=1"}, nil)
-	newScriptedMinion(t, l.request)
+	newScriptedMinion(t, l.request).welcome(t)
 	p.signal(t, syscall.SIGTERM)
 	if code := p.wait(t); code != 0 {
 		t.Errorf("exit code %d", code)

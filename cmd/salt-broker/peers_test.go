@@ -17,10 +17,11 @@ import (
 type scripted struct {
 	net.Conn
 	message func(msg []byte) error
+	ready   chan struct{} // closed when the other side has said READY
 }
 
 func (s *scripted) Greeted(zmtp.Version) error { return nil }
-func (s *scripted) Ready(zmtp.Ready) error     { return nil }
+func (s *scripted) Ready(zmtp.Ready) error     { close(s.ready); return nil }
 func (s *scripted) Command(_, _ []byte) error  { return nil }
 func (s *scripted) Message(msg []byte) error   { return s.message(bytes.Clone(msg)) }
 func (s *scripted) Get(n int) []byte           { return make([]byte, 0, n) }
@@ -77,7 +78,7 @@ func (m *scriptedMaster) listen(t *testing.T, port int, as zmtp.SocketType) {
 			mu.Lock()
 			open = append(open, c)
 			mu.Unlock()
-			s := &scripted{Conn: c}
+			s := &scripted{Conn: c, ready: make(chan struct{})}
 			s.message = func(msg []byte) error {
 				if as == zmtp.ROUTER {
 					m.requests <- func(reply string) { _, _ = c.Write(answer(msg, reply)) }
@@ -140,7 +141,7 @@ func newScriptedMinion(t *testing.T, port int) *scriptedMinion {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &scriptedMinion{conn: &scripted{Conn: c}, replies: make(chan string, 16), ended: make(chan struct{})}
+	m := &scriptedMinion{conn: &scripted{Conn: c, ready: make(chan struct{})}, replies: make(chan string, 16), ended: make(chan struct{})}
 	m.conn.message = func(msg []byte) error {
 		delimiter, rest, err := zmtp.CutFrame(msg)
 		body, _, err2 := zmtp.CutFrame(rest)
@@ -162,6 +163,18 @@ func newScriptedMinion(t *testing.T, port int) *scriptedMinion {
 		<-m.ended
 	})
 	return m
+}
+
+// welcome waits until the broker has said READY.
+func (m *scriptedMinion) welcome(t *testing.T) {
+	t.Helper()
+	select {
+	case <-m.conn.ready:
+	case <-m.ended:
+		t.Fatal("the broker has hung up")
+	case <-time.After(patience):
+		t.Fatal("the broker does not shake hands")
+	}
 }
 
 func (m *scriptedMinion) ask(t *testing.T, request string) {

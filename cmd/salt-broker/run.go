@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
@@ -114,8 +113,8 @@ func start(ctx context.Context, c config.Config, files []string, owner *account,
 func (l *logging) last(err error) {
 	var panicked *reactor.PanicError
 	if errors.As(err, &panicked) {
-		for line := range strings.Lines(string(panicked.Stack)) {
-			l.Log(logrus.FatalLevel, strings.TrimRight(line, "\n")) // Log does not exit, in contrast to Fatal
+		for line := range linesOf(panicked.Stack) {
+			l.Log(logrus.FatalLevel, line) // Log does not exit, in contrast to Fatal
 		}
 	}
 	l.fileOnly(logrus.FatalLevel, oneLineEach(err))

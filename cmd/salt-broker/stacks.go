@@ -1,6 +1,7 @@
 package main
 
 import (
+	"iter"
 	"runtime"
 	"strings"
 
@@ -20,10 +21,20 @@ func (l *logging) stacks() {
 		n = runtime.Stack(buf, true)
 	}
 	l.always(logrus.InfoLevel, "SIGUSR1: the stacks of all goroutines follow")
-	for line := range strings.Lines(string(buf[:n])) {
-		if line = strings.TrimRight(line, "\n"); line != "" {
-			l.always(logrus.InfoLevel, strings.ReplaceAll(line, "\t", "    "))
-		}
+	for line := range linesOf(buf[:n]) {
+		l.always(logrus.InfoLevel, line)
 	}
 	l.always(logrus.InfoLevel, "SIGUSR1: end of stacks")
+}
+
+// linesOf yields the lines of a stack as the log can have them: without tabs, and without those that are empty.
+func linesOf(stack []byte) iter.Seq[string] {
+	return func(yield func(line string) bool) {
+		for line := range strings.Lines(string(stack)) {
+			line = strings.ReplaceAll(strings.TrimRight(line, "\n"), "\t", "    ")
+			if line != "" && !yield(line) {
+				return
+			}
+		}
+	}
 }

@@ -78,7 +78,8 @@ func TestSecondSignalDoesNotWait(t *testing.T) {
 func TestStacks(t *testing.T) {
 	t.Parallel()
 	for _, level := range []string{"critical", "all"} {
-		_, p := launchReady(t, []string{"-l", level})
+		l, p := launchReady(t, []string{"-l", level})
+		newScriptedMinion(t, l.request).welcome(t) // so the loops turn
 		p.signal(t, syscall.SIGUSR1)
 		p.stderr.expect(t, "[INFO    ] SIGUSR1: end of stacks\n", p.ended)
 		for _, want := range []string{"] goroutine 1 [", "reactor.(*Loop)", "main.(*serving).run("} {

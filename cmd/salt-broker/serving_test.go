@@ -1,0 +1,139 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"salt-broker/config"
+	"salt-broker/internal/reactor"
+)
+
+// acting is a proxy that does what a test says.
+type acting func(ctx context.Context) error
+
+func (a acting) Run(ctx context.Context) error { return a(ctx) }
+
+func untilStopped(ctx context.Context) error {
+	<-ctx.Done()
+	return nil
+}
+
+func TestServing(t *testing.T) {
+	panicked := &reactor.PanicError{Value: "index out of range", Stack: []byte("goroutine 9 [running]:\nmain.f()\n\t/src/f.go:1\n")}
+	for _, test := range []struct {
+		name    string
+		signals []os.Signal
+		first   acting
+		says    string // "": no error
+		logs    string
+	}{
+		{"told to stop", []os.Signal{syscall.SIGTERM}, untilStopped, "", "[INFO    ] told to stop: terminated\n"},
+		{"a failure stops the other", nil, func(context.Context) error { return errors.New("no memory") }, "publish channel: no memory", ""},
+		{"an end that nobody asked for", nil, func(context.Context) error { return nil }, "publish channel: ended by itself", ""},
+		{
+			"a panic", nil, func(context.Context) error { return panicked },
+			"publish channel: panic on an event loop: index out of range; this is a fault of salt-broker's own: please report it with the stack in the log",
+			"[CRITICAL] goroutine 9 [running]:\n[CRITICAL] main.f()\n[CRITICAL]     /src/f.go:1\n",
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var terminal bytes.Buffer
+			log := logTo(t, &terminal, func(c *config.Config) { c.LogLevel = "info" })
+			signals := make(chan os.Signal, len(test.signals))
+			for _, s := range test.signals {
+				signals <- s
+			}
+			s := serving{log: log}
+			err := s.run(t.Context(), signals, channel{"publish", test.first}, channel{"request", acting(untilStopped)})
+			if err != nil {
+				log.last(err)
+			}
+			log.close()
+			var said bytes.Buffer
+			if err != nil {
+				say(&said, err)
+			}
+			want := ""
+			if test.says != "" {
+				want = "salt-broker: " + test.says + "\n"
+			}
+			if said.String() != want {
+				t.Errorf("it says %q, want %q", said.String(), want)
+			}
+			if !strings.Contains(terminal.String(), test.logs) {
+				t.Errorf("the log is\n%swithout\n%s", terminal.String(), test.logs)
+			}
+			if s.since.IsZero() {
+				t.Error("nobody has noted when stopping began")
+			}
+			if err != nil && codeOf(err) != exitRuntime {
+				t.Errorf("exit code %d", codeOf(err))
+			}
+		})
+	}
+}
+
+func TestSecondSignalDoesNotWaitForTheChannels(t *testing.T) {
+	log := logTo(t, &bytes.Buffer{}, nil)
+	defer log.close()
+	goOn, over := make(chan struct{}), make(chan struct{})
+	hanging := func(context.Context) error {
+		<-goOn
+		close(over)
+		return nil
+	}
+	signals := make(chan os.Signal, 2)
+	signals <- syscall.SIGTERM
+	signals <- syscall.SIGINT
+	s := serving{log: log}
+	if err := s.run(t.Context(), signals, channel{"publish", acting(hanging)}); !errors.Is(err, errTwice) {
+		t.Errorf("error %v", err)
+	}
+	close(goOn)
+	<-over
+}
+
+func TestExitCodes(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		err  error
+		want int
+	}{
+		{"nothing wrong", nil, 0},
+		{"anything", errors.New("x"), 1},
+		{"faults", misconfigured{config.Faults{{Why: "x"}}}, 2},
+		{"said already", misconfigured{errSaid}, 2},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got := codeOf(test.err); got != test.want {
+				t.Errorf("exit code %d, want %d", got, test.want)
+			}
+		})
+	}
+}
+
+func TestWhyAPortCannotBeOpened(t *testing.T) {
+	for _, test := range []struct {
+		err  error
+		want string
+	}{
+		{syscall.EADDRINUSE, "ret_port 4506 is taken by another program (another salt-broker?): stop it or set ret_port"},
+		{syscall.EACCES, "ret_port 4506 is not for everybody to open: set ret_port to 1024 or more, or start as root"},
+		{syscall.EADDRNOTAVAIL, "ret_port 4506 cannot be opened: interface 10.0.0.1 is no address of this machine: set interface"},
+		{syscall.EAFNOSUPPORT, "ret_port 4506 cannot be opened: this machine has no addresses like interface 10.0.0.1: set interface or ipv6"},
+		{syscall.EMFILE, "ret_port 4506 cannot be opened: too many open files: raise the hard limit (LimitNOFILE in the unit)"},
+		{syscall.ENOBUFS, "ret_port 4506 cannot be opened: listen tcp: no buffer space available"},
+	} {
+		t.Run(test.err.Error(), func(t *testing.T) {
+			wrapped := &os.SyscallError{Syscall: "listen tcp", Err: test.err}
+			if got := cannotListen(wrapped, "ret_port", 4506, "10.0.0.1").Error(); got != test.want {
+				t.Errorf("%q, want %q", got, test.want)
+			}
+		})
+	}
+}
