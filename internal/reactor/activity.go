@@ -2,7 +2,10 @@
 
 package reactor
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // slack is the share of its timeout by which an [Activity] may be late: within it, touching costs one comparison.
 const slack = 32
@@ -21,7 +24,10 @@ type Activity struct {
 // NewActivity makes a list whose expired function is called, on the loop, for each connection that was not touched for
 // timeout (and up to 1/32 of it longer). The connection has been taken off the list by then; expired usually closes it.
 func (l *Loop) NewActivity(timeout time.Duration, expired func(c *Conn)) *Activity {
-	return &Activity{loop: l, timeout: timeout, expired: expired}
+	return &Activity{
+		loop: l, expired: expired,
+		timeout: min(max(timeout, 1), math.MaxInt64/4), // 1: a connection that expired adds again is not due at once
+	}
 }
 
 // Add puts a connection on the list, active now, and takes it off the one it was on.
@@ -37,6 +43,9 @@ func (a *Activity) Add(c *Conn) {
 	a.append(c)
 	a.arm()
 }
+
+// Has says whether the connection is on the list.
+func (a *Activity) Has(c *Conn) bool { return c.activity == a }
 
 // Touch says that the connection, which is on the list, is active.
 func (a *Activity) Touch(c *Conn) {

@@ -2,7 +2,10 @@
 
 package reactor
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // Timer calls a function once, on its loop. All its methods belong to the loop as well. There are few of them: idle
 // connections are watched by an [Activity], not by a timer each.
@@ -20,10 +23,11 @@ func (l *Loop) After(d time.Duration, fn func()) *Timer {
 	return t
 }
 
-// Reset makes the timer fire when d has passed from now on, whether it was waiting or not.
+// Reset makes the timer fire when d has passed since this turn began, whether it was waiting or not; in the next turn at
+// the earliest.
 func (t *Timer) Reset(d time.Duration) {
 	t.Stop()
-	t.at = t.loop.now + max(d, 0)
+	t.at = t.loop.now + min(max(d, 1), math.MaxInt64-t.loop.now)
 	t.index = len(t.loop.timers)
 	t.loop.timers = append(t.loop.timers, t)
 	t.loop.timers.up(t.index)
@@ -85,9 +89,9 @@ func (h *timers) remove(i int) {
 	t.index = -1
 }
 
-// run calls the timers that are due at now. One that is set again for now by its own call waits for the next turn.
+// run calls the timers that are due at now. One that its own call sets again is not: see Reset.
 func (h *timers) run(now time.Duration) {
-	for n := len(*h); n > 0 && len(*h) > 0 && (*h)[0].at <= now; n-- {
+	for len(*h) > 0 && (*h)[0].at <= now {
 		t := (*h)[0]
 		h.remove(0)
 		t.call()
