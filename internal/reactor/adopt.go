@@ -29,7 +29,11 @@ func (l *Loop) Adopt(nc net.Conn, h Handler) (*Conn, error) {
 		if own, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0); err != nil {
 			return err
 		}
-		return errors.Join(unix.SetNonblock(own, true), unix.SetsockoptInt(own, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1))
+		err = errors.Join(unix.SetNonblock(own, true), unix.SetsockoptInt(own, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1))
+		if err != nil {
+			_ = unix.Close(own)
+		}
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("adopt: %w", err)
