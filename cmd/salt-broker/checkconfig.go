@@ -2,7 +2,7 @@ package main
 
 import (
 	"errors"
-	"fmt"
+	"io"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -23,21 +23,33 @@ changed, so a salt-broker that runs does not mind.
 Exit codes: 0 the configuration is fine, 2 it is not.`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
-			o := configOptions(c.Flags())
-			cfg, warnings, err := config.Load(o)
-			for _, w := range warnings {
-				fmt.Fprintf(c.OutOrStdout(), "warning: %s\n", w)
+			verdict, faults := check(configOptions(c.Flags()))
+			if _, err := io.WriteString(c.OutOrStdout(), verdict); err != nil {
+				return err
 			}
-			if err != nil {
-				fmt.Fprintln(c.OutOrStdout(), err)
-				return misconfigured{errors.Join(errSaid, err)}
+			if faults != nil {
+				return misconfigured{errors.Join(errSaid, faults)}
 			}
-			fmt.Fprintf(c.OutOrStdout(), "configuration is fine: %s\n", strings.Join(filesOf(o, cfg), ", "))
 			return nil
 		},
 	}
 	addConfigFlags(c.Flags())
 	return c
+}
+
+// check says what is to be said about a configuration, a line each. The error is that of config.Load.
+func check(o config.Options) (verdict string, faults error) {
+	var b strings.Builder
+	c, warnings, err := config.Load(o)
+	for _, w := range warnings {
+		b.WriteString("warning: " + w.String() + "\n")
+	}
+	if err != nil {
+		b.WriteString(err.Error() + "\n")
+		return b.String(), err
+	}
+	b.WriteString("configuration is fine: " + strings.Join(filesOf(o, c), ", ") + "\n")
+	return b.String(), nil
 }
 
 // filesOf names the files that a configuration was read from, in the order in which they were read.

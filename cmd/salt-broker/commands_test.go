@@ -19,7 +19,7 @@ func TestCheckConfig(t *testing.T) {
 	write("more/broker.d/c.txt", "nonsense")
 	write("alone/broker", "default_include: ''\n")
 	write("alone/broker.d/a.conf", "nonsense")
-	write("faults/broker", "publish_port: 70000\nlog_levle: info\n")
+	write("faults/broker", "publish_port: 70000\nlog_lvl: info\n")
 	write("faults/broker.d/a.conf", "max_in_flight: 0\n")
 
 	for _, test := range []struct {
@@ -32,7 +32,7 @@ func TestCheckConfig(t *testing.T) {
 			"configuration is fine: {}/broker, {}/broker.d/a.conf, {}/broker.d/b.conf"},
 		{"alone", 0, "configuration is fine: {}/broker"},
 		{"faults", 2, "publish_port: 70000 is not a port (1 to 65535) [{}/broker:1]\n" +
-			"log_levle: is not known; is log_level meant? [{}/broker:2]\n" +
+			"log_lvl: is not known; is log_level meant? [{}/broker:2]\n" +
 			"max_in_flight: 0 is not a whole number from 1 to 100000 [{}/broker.d/a.conf:1]"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -86,8 +86,11 @@ func TestVersionOfABuild(t *testing.T) {
 		commit  string
 	}{
 		{"nothing known", debug.BuildInfo{}, "devel", "unknown"},
-		{"a work tree", debug.BuildInfo{Main: debug.Module{Version: "(devel)"}, Settings: setting("vcs.revision", "abc", "vcs.time", "2026-11-21T10:00:00Z", "vcs.modified", "true")},
-			"devel", "abc of 2026-11-21T10:00:00Z, with changes"},
+		{
+			"a work tree",
+			debug.BuildInfo{Main: debug.Module{Version: "(devel)"}, Settings: setting("vcs.revision", "abc", "vcs.time", "2026-11-21T10:00:00Z", "vcs.modified", "true")},
+			"devel", "abc of 2026-11-21T10:00:00Z, with changes",
+		},
 		{"a module", debug.BuildInfo{Main: debug.Module{Version: "v1.0.0"}, Settings: setting("vcs.revision", "abc", "vcs.modified", "false")}, "v1.0.0", "abc"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -47,7 +47,7 @@ func say(w io.Writer, err error) {
 		prefix = priority(logrus.FatalLevel)
 	}
 	for line := range strings.Lines(oneLineEach(err)) {
-		fmt.Fprintf(w, "%ssalt-broker: %s\n", prefix, escaped(strings.TrimSuffix(line, "\n")))
+		_, _ = fmt.Fprintf(w, "%ssalt-broker: %s\n", prefix, escaped(strings.TrimSuffix(line, "\n"))) // there is no better place to say it
 	}
 }
 

@@ -24,12 +24,12 @@ const (
 func openLogFile(path string, owner *account) (*logFile, error) {
 	// Only a file that we made is given away: in a directory that the owner may write to, what is there already may be
 	// a link to anything.
-	f, err := os.OpenFile(path, logFileFlags|os.O_CREATE|os.O_EXCL, logFileMode)
+	f, err := os.OpenFile(path, logFileFlags|os.O_CREATE|os.O_EXCL, logFileMode) //nolint:gosec // the operator names the file
 	switch {
 	case err == nil && owner != nil:
 		err = f.Chown(owner.uid, owner.gid)
 	case errors.Is(err, fs.ErrExist):
-		f, err = os.OpenFile(path, logFileFlags, 0)
+		f, err = os.OpenFile(path, logFileFlags, 0) //nolint:gosec // the operator names the file
 	}
 	if err != nil {
 		return nil, cannotLog(path, err)

@@ -168,7 +168,9 @@ func TestThreads(t *testing.T) {
 	if got := raiseThreads(c); got != 2 {
 		t.Errorf("%d threads although the environment says 2", got)
 	}
-	os.Unsetenv("GOMAXPROCS") // t.Setenv brings back what there was
+	if err := os.Unsetenv("GOMAXPROCS"); err != nil { // t.Setenv brings back what there was
+		t.Fatal(err)
+	}
 	if got := raiseThreads(c); got != 7 {
 		t.Errorf("%d threads for twice three loops, want 7", got)
 	}

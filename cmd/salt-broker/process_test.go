@@ -95,13 +95,13 @@ func (p *process) listenAsSystemd(t *testing.T) string {
 			if err != nil {
 				return
 			}
-			fmt.Fprintf(p.notified, "%s\n", buf[:n])
+			_, _ = fmt.Fprintf(p.notified, "%s\n", buf[:n])
 		}
 	}()
 	t.Cleanup(func() {
-		conn.Close()
+		_ = conn.Close()
 		<-done
-		os.RemoveAll(dir)
+		_ = os.RemoveAll(dir)
 	})
 	return path
 }

@@ -85,11 +85,11 @@ func start(ctx context.Context, c config.Config, files []string, owner *account,
 	if err := owner.become(); err != nil {
 		return err
 	}
-	publish, err := pubproxy.New(publishOptions(c, log))
+	publish, err := pubproxy.New(publishOptions(c, log)) //nolint:contextcheck // opening a port does not wait for anything
 	if err != nil {
 		return cannotListen(err, "publish_port", c.PublishPort, c.Interface)
 	}
-	request, err := retproxy.New(requestOptions(c, log))
+	request, err := retproxy.New(requestOptions(c, log)) //nolint:contextcheck // opening a port does not wait for anything
 	if err != nil {
 		return cannotListen(err, "ret_port", c.RetPort, c.Interface)
 	}

@@ -139,7 +139,7 @@ func TestBecomesTheUser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	logFile := filepath.Join(dir, "log")
 	_, p := launchReady(t, []string{"-u", "nobody", "--log-file", logFile})
 	status := readFile(t, fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
@@ -209,7 +209,9 @@ func TestRaisesTheSoftLimit(t *testing.T) {
 			var soft, hard int
 			for line := range strings.Lines(readFile(t, fmt.Sprintf("/proc/%d/limits", p.cmd.Process.Pid))) {
 				if rest, found := strings.CutPrefix(line, "Max open files"); found {
-					fmt.Sscan(rest, &soft, &hard)
+					if _, err := fmt.Sscan(rest, &soft, &hard); err != nil {
+						t.Fatal(err)
+					}
 				}
 			}
 			if soft < test.after || hard != test.hard {
