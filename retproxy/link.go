@@ -37,7 +37,7 @@ type link struct {
 	conn    *reactor.Conn // nil: not connected
 	stream  zmtp.Stream
 	ended   chan<- error // of the connection's life
-	nudged  bool         // the lane looks again in the next turn, or when Writable is called
+	full    uint64       // the turn of the loop in which it took no more; 0: it does
 }
 
 func newLink(l *lane, name string) *link {
@@ -79,7 +79,7 @@ func (k *link) adopt(nc net.Conn, v zmtp.Version, ended chan<- error) {
 	k.conn, k.ended = c, ended
 	k.stream = zmtp.Stream{}
 	k.stream.SkipHandshake(v)
-	k.nudged = false
+	k.full = 0
 	k.lane.dispatch()
 }
 
@@ -89,12 +89,13 @@ func (k *link) ready() bool {
 		return false
 	}
 	if k.conn.Kept() <= maxUnsent {
-		k.nudged = false
+		k.full = 0
 		return true
 	}
-	if !k.nudged {
-		// What was written in this turn is kept to its end and may go at once then; only if it does not, Writable is called.
-		k.nudged = true
+	// What was written in this turn is kept to its end and may go at once then. Only if it does not, Writable is called:
+	// so the lane has to look once more in the next turn.
+	if now := k.lane.loop.Turns(); k.full == 0 || k.full == now {
+		k.full = now
 		k.lane.notify()
 	}
 	return false

@@ -24,16 +24,15 @@ func (r *running) inFlight(n int) {
 	until(r.t, fmt.Sprintf("%d at the master", n), func() bool { return r.Stats().InFlight == n })
 }
 
+// connected waits until all links are up.
 func (r *running) connected() {
 	r.t.Helper()
-	until(r.t, "links", func() bool {
-		for _, s := range r.Stats().Links {
-			if !s.Connected {
-				return false
-			}
-		}
-		return true
-	})
+	for i := range r.lanes {
+		until(r.t, "links", func() (up bool) {
+			r.onLoop(i, func(l *lane) { up = l.ordinary.conn != nil && l.bulk.conn != nil })
+			return up
+		})
+	}
 }
 
 // TestForgetsWhatNobodyWaitsFor: an outage must not become a flood.
