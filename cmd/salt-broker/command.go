@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -16,9 +17,23 @@ func execute(args []string, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	err := root.ExecuteContext(context.Background())
 	if err != nil && !errors.Is(err, errSaid) {
-		say(stderr, err)
+		sayAtMost(time.Second, stderr, err)
 	}
 	return codeOf(err)
+}
+
+// sayAtMost says err and goes on after timeout: a terminal that somebody has stopped must not keep the process, which
+// the supervisor waits for, from ending.
+func sayAtMost(timeout time.Duration, w io.Writer, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		say(w, err)
+	}()
+	select {
+	case <-done:
+	case <-time.After(timeout):
+	}
 }
 
 // errSaid marks errors whose lines the operator has seen already.

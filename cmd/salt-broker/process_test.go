@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -37,11 +38,20 @@ func launch(t *testing.T, args ...string) *process {
 // launchIn starts cmd with further variables in its environment, and a socket where systemd's would be.
 func launchIn(t *testing.T, env []string, cmd *exec.Cmd) *process {
 	t.Helper()
+	return launchOn(t, env, cmd, nil)
+}
+
+// launchOn does so with another terminal; nil is one that the test reads from.
+func launchOn(t *testing.T, env []string, cmd *exec.Cmd, terminal io.Writer) *process {
+	t.Helper()
 	p := &process{cmd: cmd, stderr: newWatched(), notified: newWatched(), ended: make(chan struct{})}
 	socket := p.listenAsSystemd(t)
 	cmd.Env = append(cleanEnvironment(), "NOTIFY_SOCKET="+socket)
 	cmd.Env = append(cmd.Env, env...)
 	cmd.Stdout, cmd.Stderr = &p.stdout, p.stderr
+	if terminal != nil {
+		cmd.Stderr = terminal
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -50,7 +50,7 @@ func TestStopWaitsForRequestsUnderWay(t *testing.T) {
 	if took := time.Since(began); took > 5*time.Second {
 		t.Errorf("stopping took %v", took)
 	}
-	p.stderr.expect(t, " replies=1 requests=1 ", p.ended)
+	p.stderr.expect(t, " replies=1 requests=1\n", p.ended)
 }
 
 func TestStopWaitsNoLongerThanDrainTimeout(t *testing.T) {
@@ -60,7 +60,7 @@ func TestStopWaitsNoLongerThanDrainTimeout(t *testing.T) {
 	if code := p.wait(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	p.stderr.expect(t, " replies=0 requests=1 ", p.ended)
+	p.stderr.expect(t, " lost_with_link=1 ", p.ended)
 }
 
 func TestSecondSignalDoesNotWait(t *testing.T) {

@@ -27,7 +27,7 @@ func announce(log logrus.FieldLogger, c config.Config, files []string, publish, 
 func farewell(log logrus.FieldLogger, p pubproxy.Stats, r retproxy.Stats, drained time.Duration) {
 	log.WithFields(logrus.Fields{
 		"publishes": p.Publishes, "deliveries": p.Deliveries, "publishes_lost": p.Lost,
-		"requests": r.Requests, "replies": r.Replies, "forgotten": r.Forgotten, "unanswered": r.InFlight + r.Waiting,
+		"requests": r.Requests, "replies": r.Replies, "forgotten": r.Forgotten, "lost_with_link": r.LostWithLink,
 		"drained": drained.Round(time.Millisecond),
 	}).Info("stopped")
 }
