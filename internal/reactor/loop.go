@@ -3,7 +3,6 @@
 package reactor
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"runtime"
@@ -152,9 +151,7 @@ func (l *Loop) post(fn func()) bool {
 
 // wake ends the loop's wait. The caller holds mu, so the descriptor is open.
 func (l *Loop) wake() {
-	var one [8]byte
-	binary.NativeEndian.PutUint64(one[:], 1)
-	_, _ = unix.Write(l.wakefd, one[:]) // fails only when the counter is full, and then the loop is awake
+	raise(l.wakefd)
 }
 
 // run turns until stop is posted or something panics.
@@ -206,8 +203,7 @@ func (l *Loop) turn() {
 		ref := makeRef(uint32(event.Fd), uint32(event.Pad))
 		switch ref.slot() {
 		case slotWake:
-			var count [8]byte
-			_, _ = unix.Read(l.wakefd, count[:])
+			lower(l.wakefd)
 		case slotListener:
 			l.listeners[ref.generation()].ready()
 		default:

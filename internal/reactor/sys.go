@@ -97,6 +97,18 @@ func epollCtl(epfd, op int, fd int32, event *unix.EpollEvent) unix.Errno {
 	return errno
 }
 
+// raise makes an eventfd readable. It fails only when the counter is full, and then it is readable already.
+func raise(eventfd int) {
+	one := uint64(1)
+	_, _, _ = unix.RawSyscall(unix.SYS_WRITE, uintptr(eventfd), uintptr(unsafe.Pointer(&one)), unsafe.Sizeof(one))
+}
+
+// lower takes an eventfd's count.
+func lower(eventfd int) {
+	var count uint64
+	_, _, _ = unix.RawSyscall(unix.SYS_READ, uintptr(eventfd), uintptr(unsafe.Pointer(&count)), unsafe.Sizeof(count))
+}
+
 func closeFD(fd int32) {
 	_, _, _ = unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0)
 }
