@@ -187,14 +187,19 @@ func (m *scriptedMinion) ask(t *testing.T, request string) {
 
 func (m *scriptedMinion) expect(t *testing.T, reply string) {
 	t.Helper()
+	got := ""
 	select {
-	case got := <-m.replies:
-		if got != reply {
-			t.Errorf("reply %q, want %q", got, reply)
-		}
+	case got = <-m.replies:
 	case <-m.ended:
-		t.Fatal("the connection ended without a reply")
+		select {
+		case got = <-m.replies: // and then it ended
+		default:
+			t.Fatal("the connection ended without a reply")
+		}
 	case <-time.After(patience):
 		t.Fatal("no reply")
+	}
+	if got != reply {
+		t.Errorf("reply %q, want %q", got, reply)
 	}
 }
