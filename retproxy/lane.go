@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"salt-broker/internal/heartbeat"
 	"salt-broker/internal/reactor"
 	"salt-broker/internal/zmtp"
 )
@@ -16,15 +17,16 @@ type lane struct {
 	share int32 // of the places at the master that one minion may hold
 
 	// Owned by the loop.
-	limits   zmtp.Limits
-	flights  flights
-	ordinary *link
-	bulk     *link
-	last     *link // that had a turn
-	hungry   bool  // something waits for credit
-	spares   []*request
-	draining bool
-	drained  chan<- struct{}
+	limits                   zmtp.Limits
+	minionWatch, masterWatch *heartbeat.Watch
+	flights                  flights
+	ordinary                 *link
+	bulk                     *link
+	last                     *link // that had a turn
+	hungry                   bool  // something waits for credit
+	spares                   []*request
+	draining                 bool
+	drained                  chan<- struct{}
 
 	// Shared.
 	woken   atomic.Bool
@@ -56,6 +58,7 @@ func newLane(p *Proxy, loop *reactor.Loop) *lane {
 	l.limits = zmtp.Limits{
 		MaxMessage: p.options.MaxMessage, MaxFrames: maxFrames, MaxCommand: maxCommandBytes, Buffers: loop,
 	}
+	l.masterWatch = heartbeat.New(loop, p.options.HeartbeatInterval, p.options.HeartbeatTimeout)
 	l.ordinary = newLink(l, "requests")
 	l.bulk = newLink(l, "large requests")
 	l.wake = func() {

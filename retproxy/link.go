@@ -80,6 +80,9 @@ func (k *link) adopt(nc net.Conn, v zmtp.Version, ended chan<- error) {
 	k.stream = zmtp.Stream{}
 	k.stream.SkipHandshake(v)
 	k.full = 0
+	if v.AtLeast(3, 1) {
+		k.lane.masterWatch.Add(c)
+	}
 	k.lane.dispatch()
 }
 
@@ -136,7 +139,8 @@ func (k *link) watch() {
 }
 
 // Received implements reactor.Handler.
-func (k *link) Received(_ *reactor.Conn, p []byte) error {
+func (k *link) Received(c *reactor.Conn, p []byte) error {
+	k.lane.masterWatch.Alive(c)
 	if err := k.stream.Feed(p, &k.lane.limits, k); err != nil {
 		return err // nothing more goes out this way; Closed has the lane look again
 	}
@@ -167,6 +171,12 @@ func (k *link) Closed(_ *reactor.Conn, reason error) {
 	}
 	k.ended <- reason
 	l.dispatch()
+}
+
+// Ping implements heartbeat.Peer.
+func (k *link) Ping() error {
+	var space [16]byte
+	return k.conn.Write(zmtp.AppendPing(space[:0], 0, nil))
 }
 
 // Greeted implements zmtp.Sink; the handshake is over by the time a link is adopted.

@@ -39,7 +39,8 @@ func newMinion(l *lane, c *reactor.Conn) *minion {
 }
 
 // Received implements reactor.Handler.
-func (m *minion) Received(_ *reactor.Conn, p []byte) error {
+func (m *minion) Received(c *reactor.Conn, p []byte) error {
+	m.lane.minionWatch.Alive(c)
 	return m.stream.Feed(p, &m.lane.limits, m)
 }
 
@@ -58,10 +59,16 @@ func (m *minion) HalfClosed(c *reactor.Conn) {
 		c.Close(io.EOF)
 		return
 	}
-	var space [16]byte
-	if err := c.Write(zmtp.AppendPing(space[:0], 0, nil)); err != nil {
+	m.lane.minionWatch.Remove(c) // it cannot answer any more
+	if err := m.Ping(); err != nil {
 		c.Close(err)
 	}
+}
+
+// Ping implements heartbeat.Peer.
+func (m *minion) Ping() error {
+	var space [16]byte
+	return m.conn.Write(zmtp.AppendPing(space[:0], 0, nil))
 }
 
 // Closed implements reactor.Handler: what the minion had waiting here is waited for by nobody.
@@ -78,7 +85,9 @@ func (m *minion) Greeted(v zmtp.Version) error {
 }
 
 // Ready implements zmtp.Sink. The identity that the peer claims is not looked at.
-func (m *minion) Ready(r zmtp.Ready) error { return m.lane.proxy.door.Admit(m.conn, r) }
+func (m *minion) Ready(r zmtp.Ready) error {
+	return m.lane.proxy.door.Admit(m.conn, m.stream.Version(), r)
+}
 
 // Message implements zmtp.Sink: a request.
 func (m *minion) Message(msg []byte) error {

@@ -30,6 +30,9 @@ type Options struct {
 	KeepAlive reactor.KeepAlive
 	// HandshakeTimeout is how long a minion may take to say READY.
 	HandshakeTimeout time.Duration
+	// HeartbeatInterval and HeartbeatTimeout are when a silent peer on either side is sent a PING, and how long after that
+	// it is given up (Salt: zmq_heartbeat_ivl, zmq_heartbeat_timeout). Interval 0: never.
+	HeartbeatInterval, HeartbeatTimeout time.Duration
 	// Master is where and how to reach the master. SocketType is set here.
 	Master master.Options
 	// Loops is the number of event loops, each with links of its own to the master. There are never more than
@@ -91,12 +94,16 @@ func New(o Options) (*Proxy, error) {
 	}
 	p.door, err = admission.Open(context.Background(), g, admission.Options{
 		Listen: o.Listen, Backlog: o.Backlog, KeepAlive: o.KeepAlive, HandshakeTimeout: o.HandshakeTimeout,
+		HeartbeatInterval: o.HeartbeatInterval, HeartbeatTimeout: o.HeartbeatTimeout,
 		As: zmtp.ROUTER, Peers: []zmtp.SocketType{zmtp.REQ, zmtp.DEALER, zmtp.ROUTER}, Log: o.Log,
 		Accept: func(c *reactor.Conn) reactor.Handler { return newMinion(p.lanes[c.Loop().Index()], c) },
 	})
 	if err != nil {
 		g.Close()
 		return nil, fmt.Errorf("request port: %w", err)
+	}
+	for _, l := range p.lanes {
+		l.minionWatch = p.door.Watch(l.loop)
 	}
 	return p, nil
 }

@@ -368,7 +368,7 @@ func TestReadingPauses(t *testing.T) {
 	m.script = echo
 	r := start(t, m)
 	flood := dial(t, r, as{socket: "DEALER"})
-	const n = 20000
+	const n = 5000
 	msg := envelope(0, bytes.Repeat([]byte("x"), 400))
 	go func() { _, _ = flood.nc.Write(bytes.Repeat(msg, n)) }()
 	most := maxHeldRequests + 64<<10/len(msg) + 1
