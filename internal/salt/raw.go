@@ -28,15 +28,16 @@ var (
 // AppendRaw appends p as the raw of msgpack before version 5, the only form that every release of Salt reads. What p has
 // beyond 4 GiB cannot be said in it and is left out.
 func AppendRaw(dst, p []byte) []byte {
-	return append(appendRawHeader(dst, len(p)), p[:min(len(p), math.MaxUint32)]...)
+	return append(AppendRawHeader(dst, len(p)), p[:min(len(p), math.MaxUint32)]...)
 }
 
 // AppendRawString is AppendRaw for a string.
 func AppendRawString(dst []byte, s string) []byte {
-	return append(appendRawHeader(dst, len(s)), s[:min(len(s), math.MaxUint32)]...)
+	return append(AppendRawHeader(dst, len(s)), s[:min(len(s), math.MaxUint32)]...)
 }
 
-func appendRawHeader(dst []byte, size int) []byte {
+// AppendRawHeader appends what stands before a raw of size bytes, up to 4 GiB - 1, which the caller appends.
+func AppendRawHeader(dst []byte, size int) []byte {
 	switch {
 	case size <= shortRawMax:
 		return append(dst, 0xa0|byte(size))
