@@ -53,8 +53,8 @@ func TestActivityOrder(t *testing.T) {
 				}
 			}
 		}
-		real := l.now
-		defer func() { l.now = real }()
+		now := l.now
+		defer func() { l.now = now }()
 		a.Touch(c[0])
 		expect("touched before it was added", a)
 		for _, c := range c {

@@ -110,7 +110,7 @@ func TestAdoptRefuses(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer ln.Close()
+			defer func() { _ = ln.Close() }()
 			c, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: name})
 			if err != nil {
 				t.Fatal(err)

@@ -19,7 +19,8 @@ func alone(t *testing.T) bool {
 		return true
 	}
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.count=1", "-test.v")
-	cmd.Env = append(os.Environ(), childVariable+"="+t.Name())
+	// Under the race detector a process would sleep for a second before it ends.
+	cmd.Env = append(os.Environ(), childVariable+"="+t.Name(), "GORACE=atexit_sleep_ms=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("in a process of its own: %v\n%s", err, out)
 	}

@@ -45,7 +45,7 @@ func TestShutdown(t *testing.T) {
 				c.PauseRead()
 			}
 		})
-		defer peer.Close()
+		defer func() { _ = peer.Close() }()
 	}
 	ran := make(chan struct{})
 	r.Loops()[0].Post(func() { // what is posted before the end is run, however late
