@@ -74,7 +74,7 @@ func TestHeartbeatsUnderPublishes(t *testing.T) {
 		settle(master, "pub", minions, name, "SUB")
 	}
 
-	all := series{heads: [][]string{{"even"}, {"odd"}}, count: 200, parts: 100, size: 700}
+	all := series{heads: [][]string{{"even"}, {"odd"}}, count: 120, parts: 100, size: 700}
 	master.stream("pub", all)
 	want := all.digests(nil)
 	same(t, "quick", minions.recv("quick", len(want)), want)
@@ -110,7 +110,7 @@ func TestHeartbeatsUnderRequests(t *testing.T) {
 	minions := startProcess(t)
 	minions.join("dealer", "DEALER", minionTap.address(), heartbeats(timeout))
 
-	all := series{heads: [][]string{{""}}, count: 100, parts: 150, size: 700}
+	all := series{heads: [][]string{{""}}, count: 70, parts: 150, size: 700}
 	minions.stream("dealer", all)
 	var asks, replies []string
 	for i := range all.count {

@@ -18,7 +18,7 @@ func dialTCP(t testing.TB, address string) *net.TCPConn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = nc.Close() })
-	return nc.(*net.TCPConn) //nolint:forcetypeassert,errcheck // only TCP here
+	return nc.(*net.TCPConn) // only TCP here
 }
 
 // awayMaster returns the address of a master that is not there yet.

@@ -31,8 +31,13 @@ func settle(master *process, name string, subscriber *process, subscriberName, k
 // shapes are messages that a codec may stumble over, each with the first frame that subscribers look at.
 func shapes(topic string) [][][]byte {
 	all := [][][]byte{
-		{{}}, {{}, {}}, {{}, {}, {}, []byte("after empty ones")}, {[]byte("a PING?"), []byte("\x04PING\x00\x00")},
-		{{0}}, {{1}}, {[]byte("\x01looks like a subscription")},
+		{{}},
+		{{}, {}},
+		{{}, {}, {}, []byte("after empty ones")},
+		{[]byte("a PING?"), []byte("\x04PING\x00\x00")},
+		{{0}},
+		{{1}},
+		{[]byte("\x01looks like a subscription")},
 	}
 	for _, size := range []int{1, 253, 254, 255, 256, 257, 8191, 8192, 65535, 65536, 300_000, 5 << 20} {
 		all = append(all, [][]byte{filler(fmt.Sprint("shape ", size), size)})

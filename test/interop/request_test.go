@@ -49,8 +49,9 @@ func (p *process) beginAsk(address string, requests []seeded, keep bool, o optio
 // answers are the digests of the replies to requests, and asks those of the requests.
 func answers(requests []seeded) (asks, replies []string) {
 	for _, r := range requests {
-		asks = append(asks, digest(r.frames()...))
-		replies = append(replies, digest(answered(r.frames()...)...))
+		frames := r.frames()
+		asks = append(asks, digest(frames...))
+		replies = append(replies, digest(answered(frames...)...))
 	}
 	return asks, replies
 }

@@ -71,7 +71,7 @@ func newTap(t testing.TB, target string, toPerSecond, fromPerSecond int) *tap {
 			if err != nil {
 				return
 			}
-			p.wg.Go(func() { p.join(ctx, t, nc) })
+			p.wg.Go(func() { p.join(ctx, nc, t.Errorf) })
 		}
 	})
 	t.Cleanup(func() {
@@ -93,7 +93,7 @@ const tapChunk = 16 << 10
 
 func (p *tap) address() string { return p.ln.Addr().String() }
 
-func (p *tap) join(ctx context.Context, t testing.TB, near net.Conn) {
+func (p *tap) join(ctx context.Context, near net.Conn, fail func(format string, args ...any)) {
 	defer near.Close()
 	far, err := net.Dial("tcp", p.target)
 	if err != nil {
@@ -112,7 +112,7 @@ func (p *tap) join(ctx context.Context, t testing.TB, near net.Conn) {
 		defer from.Close()
 		defer to.Close()
 		if err := d.pass(ctx, from, to); err != nil {
-			t.Errorf("%s to %s: %v", from.RemoteAddr(), to.RemoteAddr(), err)
+			fail("%s to %s: %v", from.RemoteAddr(), to.RemoteAddr(), err)
 		}
 	}
 	pair.Go(func() { pass(near, far, &p.to) })
@@ -123,7 +123,7 @@ func (p *tap) join(ctx context.Context, t testing.TB, near net.Conn) {
 // pass copies until either end is closed. The error is about what passed.
 func (d *direction) pass(ctx context.Context, from, to net.Conn) error {
 	if d.limit != nil {
-		_ = from.(*net.TCPConn).SetReadBuffer(tapChunk) //nolint:forcetypeassert,errcheck // only TCP here
+		_ = from.(*net.TCPConn).SetReadBuffer(tapChunk) // only TCP here
 	}
 	var seen []byte // what has passed and is no whole frame
 	greeted, inside := false, false

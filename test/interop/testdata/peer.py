@@ -3,8 +3,9 @@
 It takes one step for each line of JSON on stdin, and answers each with one line of JSON on stdout: {"error": ...} when
 the step failed. It ends with its stdin. Nothing here waits for longer than PATIENCE.
 
-A frame in a step is a string of hex digits, or [seed, size]: size bytes of SHAKE128 of seed. What was received is
-reported as a digest of each message, which covers the sizes of its frames, or, where "raw" is asked for, as it is.
+A frame in a step is a string of hex digits, or [seed, size]: PERIOD bytes of SHAKE128 of seed, again and
+again, to size. What was received is reported as a digest of each message, which covers the sizes of its frames, or,
+where "raw" is asked for, as it is.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ import zmq
 
 PATIENCE = 20000  # ms
 MASTER = "127.0.0.2"  # nothing else is here, so that the port of a dead master stays free for the next one
+PERIOD = 65521
 PROBE = [b"probe"]  # a message that tells nothing but that it came; passed over
 
 context = zmq.Context()
@@ -34,7 +36,8 @@ def frame(spec):
     if isinstance(spec, str):
         return bytes.fromhex(spec)
     seed, size = spec
-    return hashlib.shake_128(seed.encode()).digest(size)
+    block = hashlib.shake_128(seed.encode()).digest(min(size, PERIOD))
+    return block * (size // PERIOD) + block[: size % PERIOD] if size > PERIOD else block
 
 
 def digest(frames):
