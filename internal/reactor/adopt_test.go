@@ -90,20 +90,21 @@ type wrapped struct{ net.Conn }
 func TestAdoptRefuses(t *testing.T) {
 	for _, test := range []struct {
 		name string
+		fds  int // that the connection has
 		make func(t *testing.T) net.Conn
 	}{
-		{"a pipe", func(t *testing.T) net.Conn {
+		{"a pipe", 0, func(t *testing.T) net.Conn {
 			t.Helper()
 			a, b := net.Pipe()
 			t.Cleanup(func() { _ = b.Close() })
 			return a
 		}},
-		{"a wrapped connection", func(t *testing.T) net.Conn {
+		{"a wrapped connection", 1, func(t *testing.T) net.Conn {
 			t.Helper()
 			a, _ := tcpPair(t, 0)
 			return wrapped{a}
 		}},
-		{"a unix socket", func(t *testing.T) net.Conn {
+		{"a unix socket", 1, func(t *testing.T) net.Conn {
 			t.Helper()
 			name := filepath.Join(t.TempDir(), "s")
 			ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: name})
@@ -117,7 +118,7 @@ func TestAdoptRefuses(t *testing.T) {
 			}
 			return c
 		}},
-		{"a UDP socket", func(t *testing.T) net.Conn {
+		{"a UDP socket", 1, func(t *testing.T) net.Conn {
 			t.Helper()
 			c, err := net.DialUDP("udp", nil, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9})
 			if err != nil {
@@ -125,7 +126,7 @@ func TestAdoptRefuses(t *testing.T) {
 			}
 			return c
 		}},
-		{"a closed connection", func(t *testing.T) net.Conn {
+		{"a closed connection", 0, func(t *testing.T) net.Conn {
 			t.Helper()
 			a, _ := tcpPair(t, 0)
 			_ = a.Close()
@@ -146,8 +147,8 @@ func TestAdoptRefuses(t *testing.T) {
 			if _, err := nc.Write([]byte("x")); err == nil {
 				t.Error("the refused net.Conn is still open")
 			}
-			if n := descriptors(t); n > before {
-				t.Errorf("%d descriptors, %d before", n, before)
+			if n := descriptors(t); n != before-test.fds {
+				t.Errorf("%d descriptors, want %d", n, before-test.fds)
 			}
 			if n := l.Connections(); n != 0 || len(h.done) != 0 {
 				t.Errorf("%d connections, %d were told", n, len(h.done))
