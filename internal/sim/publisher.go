@@ -12,12 +12,13 @@ import (
 
 // publisher is the master's PUB on one loop. Everything belongs to the loop.
 type publisher struct {
-	master *Master
-	loop   *reactor.Loop
-	limits zmtp.Limits
-	hello  []byte
-	topics map[string]*audience
-	turn   uint64 // the publish at hand
+	master  *Master
+	loop    *reactor.Loop
+	limits  zmtp.Limits
+	hello   []byte
+	topics  map[string]*audience
+	longest int    // topic that anybody has asked for
+	turn    uint64 // the publish at hand
 }
 
 // audience is who has subscribed to a topic.
@@ -51,7 +52,7 @@ func (p *publisher) publish(key, msg []byte) {
 		return
 	}
 	p.turn++
-	for n := range len(key) + 1 {
+	for n := range min(len(key), p.longest) + 1 {
 		a := p.topics[string(key[:n])]
 		if a == nil {
 			continue
@@ -81,6 +82,7 @@ func (s *subscriber) subscribe(topic string) {
 	if a == nil {
 		a = &audience{}
 		p.topics[topic] = a
+		p.longest = max(p.longest, len(topic))
 	}
 	s.places[topic] = len(a.members)
 	a.members = append(a.members, s)
