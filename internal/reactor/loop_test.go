@@ -4,6 +4,7 @@ package reactor
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"sync"
 	"testing"
@@ -214,6 +215,33 @@ func TestRefs(t *testing.T) {
 	for _, ref := range []Ref{0, makeRef(0, 0), makeRef(1, 1), makeRef(slotWake, 0), makeRef(slotListener, 0), 1<<64 - 1} {
 		if table.lookup(ref) != nil {
 			t.Errorf("%x names a connection", uint64(ref))
+		}
+	}
+}
+
+// A sleeping loop is woken by the first that is posted; whoever posts more, and whoever posts to a loop that is awake,
+// makes no system call.
+func TestPostWakesOnce(t *testing.T) {
+	g, err := New(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	l := g.Loops()[0]
+	for _, test := range []struct {
+		sleeping bool
+		want     uint64
+	}{{false, 0}, {true, 1}} {
+		l.sleeping = test.sleeping // a group that does not run has no loop to disturb
+		for range 3 {
+			l.Post(func() {})
+		}
+		var count [8]byte
+		if n, _ := unix.Read(l.wakefd, count[:]); n != 8 && test.want != 0 {
+			t.Error("not woken")
+		}
+		if got := binary.NativeEndian.Uint64(count[:]); got != test.want {
+			t.Errorf("woken %d times, want %d", got, test.want)
 		}
 	}
 }
