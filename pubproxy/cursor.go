@@ -10,6 +10,7 @@ type cursor struct {
 	sent uint32   // bytes of it that have gone
 	rest []byte   // what is left of a message that was given up by the log while it was being sent; goes first
 	pong []byte   // an answer to a PING that waits for the end of a message
+	ping bool     // a PING waits for it, too
 
 	// waiting counts the messages from at to the loop's position that match, for minions without ''.
 	waiting int
@@ -83,18 +84,17 @@ func (f *fanout) serve(m *minion) {
 	c := m.cursor
 	for !m.conn.Closed() {
 		if len(c.rest) > 0 {
-			c.rest = c.rest[m.conn.TryWrite(c.rest):]
+			n := m.conn.TryWrite(c.rest)
+			f.progress(m, n)
+			c.rest = c.rest[n:]
 			if len(c.rest) > 0 {
 				return
 			}
 			f.deliveries.Add(1)
 		}
-		if c.pong != nil && !c.inside() {
-			if err := m.conn.Write(c.pong); err != nil {
-				m.conn.Close(err)
-				return
-			}
-			c.pong = nil
+		if err := f.commands(m); err != nil {
+			m.conn.Close(err)
+			return
 		}
 		if c.at.serial == f.pos.serial {
 			f.catchUp(m)
@@ -107,7 +107,7 @@ func (f *fanout) serve(m *minion) {
 				continue
 			}
 		}
-		if c.pong != nil {
+		if c.pong != nil || c.ping {
 			end = c.at.offset + messageSize(c.at.seg.data[c.at.offset:])
 		}
 		if !m.everything {
@@ -117,6 +117,7 @@ func (f *fanout) serve(m *minion) {
 		}
 		chunk := c.at.seg.data[c.at.offset+c.sent : end]
 		n := m.conn.TryWrite(chunk)
+		f.progress(m, n)
 		whole := c.advance(n)
 		c.waiting -= whole
 		f.deliveries.Add(uint64(whole))
@@ -124,6 +125,33 @@ func (f *fanout) serve(m *minion) {
 			return
 		}
 	}
+}
+
+// progress notes that a minion that lags has taken n bytes: slow is not dead.
+func (f *fanout) progress(m *minion, n int) {
+	if n > 0 {
+		f.watch.Alive(m.conn)
+	}
+}
+
+// commands sends what waits for the end of a message, if that is here.
+func (f *fanout) commands(m *minion) error {
+	c := m.cursor
+	if c.inside() {
+		return nil
+	}
+	if c.pong != nil {
+		pong := c.pong
+		c.pong = nil
+		if err := m.conn.Write(pong); err != nil {
+			return err
+		}
+	}
+	if c.ping {
+		c.ping = false
+		return m.Ping()
+	}
+	return nil
 }
 
 // matching finds the next messages before end that a minion is subscribed to: it moves the cursor to the first of them

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"salt-broker/internal/heartbeat"
 	"salt-broker/internal/reactor"
 	"salt-broker/internal/zmtp"
 )
@@ -18,6 +19,7 @@ type fanout struct {
 
 	// Owned by the loop.
 	limits     zmtp.Limits
+	watch      *heartbeat.Watch
 	pos        position  // everything before it has been written to every minion that is not behind
 	current    []*minion // subscribed to '' and not behind
 	behind     []*minion // have a cursor

@@ -44,7 +44,8 @@ func newMinion(f *fanout, c *reactor.Conn) *minion {
 }
 
 // Received implements reactor.Handler.
-func (m *minion) Received(_ *reactor.Conn, p []byte) error {
+func (m *minion) Received(c *reactor.Conn, p []byte) error {
+	m.fanout.watch.Alive(c)
 	return m.stream.Feed(p, &m.fanout.limits, m)
 }
 
@@ -69,7 +70,9 @@ func (m *minion) Closed(c *reactor.Conn, reason error) {
 func (m *minion) Greeted(zmtp.Version) error { return nil }
 
 // Ready implements zmtp.Sink.
-func (m *minion) Ready(r zmtp.Ready) error { return m.fanout.proxy.door.Admit(m.conn, r) }
+func (m *minion) Ready(r zmtp.Ready) error {
+	return m.fanout.proxy.door.Admit(m.conn, m.stream.Version(), r)
+}
 
 // Message implements zmtp.Sink: a subscription in the form that XSUB and ZMTP 3.0 use. Nothing else comes this way.
 func (m *minion) Message(msg []byte) error {
@@ -130,4 +133,14 @@ func (m *minion) pong(context []byte) error {
 		return nil
 	}
 	return m.conn.Write(answer)
+}
+
+// Ping implements heartbeat.Peer.
+func (m *minion) Ping() error {
+	if m.cursor != nil && m.cursor.inside() {
+		m.cursor.ping = true
+		return nil
+	}
+	var space [16]byte
+	return m.conn.Write(zmtp.AppendPing(space[:0], 0, nil))
 }

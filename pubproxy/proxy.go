@@ -29,6 +29,9 @@ type Options struct {
 	KeepAlive reactor.KeepAlive
 	// HandshakeTimeout is how long a minion may take to say READY.
 	HandshakeTimeout time.Duration
+	// HeartbeatInterval and HeartbeatTimeout are when a silent peer on either side is sent a PING, and how long after that
+	// it is given up (Salt: zmq_heartbeat_ivl, zmq_heartbeat_timeout). Interval 0: never.
+	HeartbeatInterval, HeartbeatTimeout time.Duration
 	// Master is where and how to reach the master. SocketType is set here.
 	Master master.Options
 	// Loops is the number of event loops.
@@ -87,12 +90,16 @@ func New(o Options) (*Proxy, error) {
 	}
 	p.door, err = admission.Open(context.Background(), g, admission.Options{
 		Listen: o.Listen, Backlog: o.Backlog, KeepAlive: o.KeepAlive, HandshakeTimeout: o.HandshakeTimeout,
+		HeartbeatInterval: o.HeartbeatInterval, HeartbeatTimeout: o.HeartbeatTimeout,
 		As: zmtp.PUB, Peers: []zmtp.SocketType{zmtp.SUB, zmtp.XSUB}, Log: o.Log,
 		Accept: func(c *reactor.Conn) reactor.Handler { return newMinion(p.fanouts[c.Loop().Index()], c) },
 	})
 	if err != nil {
 		g.Close()
 		return nil, fmt.Errorf("publish port: %w", err)
+	}
+	for _, f := range p.fanouts {
+		f.watch = p.door.Watch(f.loop)
 	}
 	return p, nil
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"sync/atomic"
 
+	"salt-broker/internal/heartbeat"
 	"salt-broker/internal/reactor"
 	"salt-broker/internal/zmtp"
 )
@@ -21,6 +22,7 @@ type upstream struct {
 
 	// Owned by the loop.
 	limits zmtp.Limits
+	watch  *heartbeat.Watch
 	union  map[string]int // prefixes, and how many loops have minions with them
 	conn   *reactor.Conn  // nil: no link
 	stream zmtp.Stream
@@ -36,6 +38,7 @@ type upstream struct {
 func newUpstream(p *Proxy, l *reactor.Loop) *upstream {
 	return &upstream{
 		proxy: p, loop: l, union: make(map[string]int),
+		watch: heartbeat.New(l, p.options.HeartbeatInterval, p.options.HeartbeatTimeout),
 		limits: zmtp.Limits{
 			MaxMessage: p.options.MaxMessage, MaxFrames: maxFrames, MaxCommand: maxTopicBytes + 64, Buffers: l,
 		},
@@ -75,6 +78,9 @@ func (u *upstream) adopt(nc net.Conn, v zmtp.Version, ended chan<- error) {
 	u.conn, u.ended = c, ended
 	u.stream = zmtp.Stream{}
 	u.stream.SkipHandshake(v)
+	if v.AtLeast(3, 1) {
+		u.watch.Add(c)
+	}
 	var all []byte
 	for topic := range u.union {
 		all = zmtp.AppendSubscription(all, []byte(topic), false)
@@ -119,7 +125,8 @@ func (u *upstream) send(p []byte) {
 }
 
 // Received implements reactor.Handler.
-func (u *upstream) Received(_ *reactor.Conn, p []byte) error {
+func (u *upstream) Received(c *reactor.Conn, p []byte) error {
+	u.watch.Alive(c)
 	err := u.stream.Feed(p, &u.limits, u)
 	if u.grown {
 		u.grown = false
@@ -141,6 +148,12 @@ func (u *upstream) Closed(_ *reactor.Conn, reason error) {
 	u.stream.Release(&u.limits)
 	u.conn = nil
 	u.ended <- reason
+}
+
+// Ping implements heartbeat.Peer.
+func (u *upstream) Ping() error {
+	var space [16]byte
+	return u.conn.Write(zmtp.AppendPing(space[:0], 0, nil))
 }
 
 // Greeted implements zmtp.Sink; the handshake is over by the time a link is adopted.

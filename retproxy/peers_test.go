@@ -128,6 +128,8 @@ type saltMaster struct {
 	script func(*ask)
 	// stuck, when not nil, keeps links on which a large message is half read from being read on until it is closed.
 	stuck chan struct{}
+	// mute has it answer no PING. Set before the proxy starts.
+	mute bool
 
 	wg       sync.WaitGroup
 	mu       sync.Mutex
@@ -290,6 +292,9 @@ func (k *saltSink) Message(msg []byte) error {
 }
 
 func (k *saltSink) Command(name, data []byte) error {
+	if string(name) == zmtp.CommandPing && !k.master.mute {
+		(*saltLink)(k).write(zmtp.AppendPong(nil, nil))
+	}
 	if string(name) == zmtp.CommandPong {
 		k.master.mu.Lock()
 		k.master.pongs = append(k.master.pongs, bytes.Clone(data))

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"salt-broker/internal/heartbeat"
 	"salt-broker/internal/reactor"
 	"salt-broker/internal/zmtp"
 )
@@ -28,6 +29,9 @@ type Options struct {
 	KeepAlive reactor.KeepAlive
 	// HandshakeTimeout is how long a peer has from connecting to the end of its READY.
 	HandshakeTimeout time.Duration
+	// HeartbeatInterval and HeartbeatTimeout are when silent minions are asked whether they live, and when they are given
+	// up (Salt: zmq_heartbeat_ivl, zmq_heartbeat_timeout). Their handlers must be heartbeat.Peers. 0: never.
+	HeartbeatInterval, HeartbeatTimeout time.Duration
 	// As is the socket type that minions find here.
 	As zmtp.SocketType
 	// Peers are the socket types that minions may have.
@@ -43,9 +47,10 @@ type Options struct {
 type Door struct {
 	options    Options
 	listener   *reactor.Listener
-	hello      []byte // greeting and READY: nobody waits for the other side's
-	handshakes []*reactor.Activity
-	ends       map[string]*end // immutable
+	hello      []byte              // greeting and READY: nobody waits for the other side's
+	handshakes []*reactor.Activity // by loop
+	watches    []*heartbeat.Watch  // by loop; nil ones watch nothing
+	ends       map[string]*end     // immutable
 	journal    *journal
 }
 
@@ -59,6 +64,7 @@ func Open(ctx context.Context, g *reactor.Group, o Options) (*Door, error) {
 	}
 	for _, l := range g.Loops() {
 		d.handshakes = append(d.handshakes, l.NewActivity(o.HandshakeTimeout, d.expired))
+		d.watches = append(d.watches, heartbeat.New(l, o.HeartbeatInterval, o.HeartbeatTimeout))
 	}
 	listener, err := g.Listen(ctx, reactor.ListenOptions{
 		Address: o.Listen, Backlog: o.Backlog, KeepAlive: o.KeepAlive, Accept: d.accept, Paused: d.paused,
@@ -85,11 +91,18 @@ func (d *Door) accept(c *reactor.Conn) reactor.Handler {
 	return h
 }
 
-// Admit checks a peer's READY and, when it may stay, ends its time limit. The error is the reason to close.
-func (d *Door) Admit(c *reactor.Conn, r zmtp.Ready) error {
+// Watch returns what looks after the admitted connections of a loop: handlers tell it of life.
+func (d *Door) Watch(l *reactor.Loop) *heartbeat.Watch { return d.watches[l.Index()] }
+
+// Admit checks the READY of a peer that speaks v and, when it may stay, ends its time limit. The error is the reason to
+// close.
+func (d *Door) Admit(c *reactor.Conn, v zmtp.Version, r zmtp.Ready) error {
 	for _, t := range d.options.Peers {
 		if t == r.SocketType {
 			d.handshakes[c.Loop().Index()].Remove(c)
+			if v.AtLeast(3, 1) { // others do not know PING; TCP keepalive has to do
+				d.Watch(c.Loop()).Add(c)
+			}
 			return nil
 		}
 	}

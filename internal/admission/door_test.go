@@ -43,7 +43,7 @@ func (g *guest) Message([]byte) error         { return nil }
 func (g *guest) Command(_, data []byte) error { return errors.New(string(data)) }
 
 func (g *guest) Ready(r zmtp.Ready) error {
-	if err := g.door.Admit(g.conn, r); err != nil {
+	if err := g.door.Admit(g.conn, g.stream.Version(), r); err != nil {
 		return err
 	}
 	g.in <- g.conn
@@ -197,7 +197,7 @@ func TestCountsStartAtZero(t *testing.T) {
 	h := open(t, logrus.InfoLevel, patience)
 	counts := h.Counts()
 	want := []string{
-		EndLeft, EndReset, EndSilent, EndHandshake, EndBackedUp, EndBehind, EndSubscriptions, EndStopped, EndOther,
+		EndLeft, EndReset, EndSilent, EndHeartbeat, EndHandshake, EndBackedUp, EndBehind, EndSubscriptions, EndStopped, EndOther,
 	}
 	for _, r := range zmtp.Reasons() {
 		want = append(want, string(r))

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"salt-broker/internal/heartbeat"
 	"salt-broker/internal/reactor"
 	"salt-broker/internal/zmtp"
 )
@@ -15,6 +16,7 @@ const (
 	EndLeft          = "left"              // the peer closed
 	EndReset         = "reset"             // the peer, or a machine between, broke off
 	EndSilent        = "timed_out"         // the kernel got no answer any more
+	EndHeartbeat     = "heartbeat_timeout" // answers no PING
 	EndHandshake     = "handshake_timeout" // connected, and did not say READY in time
 	EndBackedUp      = "does_not_read"     // too much waited for the peer to read
 	EndBehind        = "too_slow"          // lost too many publishes
@@ -42,7 +44,7 @@ type end struct {
 func newEnds() map[string]*end {
 	ends := map[string]*end{
 		EndLeft: {usual: true}, EndReset: {usual: true}, EndStopped: {usual: true},
-		EndSilent: {}, EndHandshake: {}, EndBackedUp: {}, EndBehind: {}, EndSubscriptions: {}, EndOther: {},
+		EndSilent: {}, EndHeartbeat: {}, EndHandshake: {}, EndBackedUp: {}, EndBehind: {}, EndSubscriptions: {}, EndOther: {},
 	}
 	for _, r := range zmtp.Reasons() {
 		ends[string(r)] = &end{}
@@ -83,6 +85,8 @@ func nameOf(reason error) string {
 		return EndStopped
 	case errors.Is(reason, reactor.ErrKept):
 		return EndBackedUp
+	case errors.Is(reason, heartbeat.ErrSilent):
+		return EndHeartbeat
 	case errors.As(reason, &errno):
 		switch errno {
 		case syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNABORTED:

@@ -17,6 +17,7 @@ type Activity struct {
 	loop       *Loop
 	timeout    time.Duration
 	expired    func(c *Conn)
+	sending    bool  // see CountSending
 	head, tail *Conn // longest inactive first
 	timer      *Timer
 }
@@ -29,6 +30,9 @@ func (l *Loop) NewActivity(timeout time.Duration, expired func(c *Conn)) *Activi
 		timeout: min(max(timeout, 1), math.MaxInt64/4), // 1: a connection that expired adds again is not due at once
 	}
 }
+
+// CountSending makes it activity as well when the peer takes bytes that had to be kept.
+func (a *Activity) CountSending() { a.sending = true }
 
 // Add puts a connection on the list, active now, and takes it off the one it was on.
 func (a *Activity) Add(c *Conn) {

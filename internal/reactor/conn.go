@@ -303,9 +303,13 @@ func (c *Conn) markDirty() {
 // flush sends what is kept as far as it goes.
 func (c *Conn) flush() {
 	l := c.loop
+	kept := c.out.bytes
 	if errno := c.out.send(c.fd, l); errno != 0 && errno != unix.EAGAIN {
 		c.Close(errno)
 		return
+	}
+	if a := c.activity; a != nil && a.sending && c.interest&unix.EPOLLOUT != 0 && c.out.bytes < kept {
+		a.Touch(c)
 	}
 	if c.out.bytes > 0 {
 		c.watch(c.interest | unix.EPOLLOUT)

@@ -1,0 +1,95 @@
+// Package heartbeat finds peers that have died in silence: a cable was pulled, a firewall forgot the connection, a
+// machine hangs. TCP would tell after hours, if at all.
+//
+// It follows RFC 37/ZMTP 3.1, Connection Heartbeating, with the two times of libzmq and Salt (zmq_heartbeat_ivl,
+// zmq_heartbeat_timeout): a peer from which nothing came for the interval gets a PING, and one from which nothing came
+// for the time-out after that is closed. Anything received is life, not only PONG. Only peers that speak ZMTP 3.1 know
+// PING; for others TCP keepalive has to do.
+package heartbeat
+
+import (
+	"time"
+
+	"salt-broker/internal/reactor"
+)
+
+// Peer is the handler of a watched connection.
+type Peer interface {
+	reactor.Handler
+	// Ping sends a PING, at once or when the message that is being sent is whole. An error closes the connection.
+	Ping() error
+}
+
+// silence is the reason for which a peer is closed.
+type silence struct{}
+
+func (silence) Error() string { return "no sign of life for the heartbeat time-out" }
+
+// Timeout makes it a time-out for errors.As and net.Error's readers.
+func (silence) Timeout() bool { return true }
+
+// ErrSilent is the reason with which a peer that did not answer is closed.
+var ErrSilent error = silence{}
+
+// Watch watches connections of one loop; its methods belong to that loop. A nil Watch watches nothing.
+type Watch struct {
+	quiet *reactor.Activity // waiting for the interval to pass
+	asked *reactor.Activity // got a PING; nil: nobody is given up
+}
+
+// New makes a Watch; nil when the interval is 0. With a timeout of 0 silent peers get a PING every interval and are kept.
+// The handlers of what is added must be Peers.
+func New(l *reactor.Loop, interval, timeout time.Duration) *Watch {
+	if interval <= 0 {
+		return nil
+	}
+	w := &Watch{}
+	w.quiet = l.NewActivity(interval, w.ask)
+	w.quiet.CountSending() // who takes a large message piece by piece lives
+	if timeout > 0 {
+		w.asked = l.NewActivity(timeout, func(c *reactor.Conn) { c.Close(ErrSilent) })
+		w.asked.CountSending()
+	}
+	return w
+}
+
+// Add begins to watch a connection, alive now.
+func (w *Watch) Add(c *reactor.Conn) {
+	if w != nil {
+		w.quiet.Add(c)
+	}
+}
+
+// Remove ends watching.
+func (w *Watch) Remove(c *reactor.Conn) {
+	if w != nil {
+		w.quiet.Remove(c)
+		if w.asked != nil {
+			w.asked.Remove(c)
+		}
+	}
+}
+
+// Alive says that something came from the peer, or that it took something that its handler had waiting for it. For
+// connections that are not watched it does nothing.
+func (w *Watch) Alive(c *reactor.Conn) {
+	if w == nil {
+		return
+	}
+	if w.asked != nil && w.asked.Has(c) {
+		w.quiet.Add(c)
+		return
+	}
+	w.quiet.Touch(c)
+}
+
+func (w *Watch) ask(c *reactor.Conn) {
+	if w.asked != nil {
+		w.asked.Add(c)
+	} else {
+		w.quiet.Add(c)
+	}
+	if err := c.Handler().(Peer).Ping(); err != nil {
+		c.Close(err)
+	}
+}

@@ -1,0 +1,107 @@
+package retproxy
+
+import (
+	"bytes"
+	"io"
+	"testing"
+	"time"
+
+	"salt-broker/internal/zmtp"
+)
+
+// beating sets heartbeats that a test can wait for.
+func beating(o *Options) {
+	o.HeartbeatInterval, o.HeartbeatTimeout = 20*time.Millisecond, 100*time.Millisecond
+}
+
+func TestMasterThatGoesMuteIsLeftAndDialedAgain(t *testing.T) {
+	m := newMaster(t)
+	m.mute = true
+	r := start(t, m, beating)
+	minion := dial(t, r, as{}) // of ZMTP 3.0: nobody asks it for a sign of life
+	minion.asks("lost")
+	m.next()
+	until(t, "the request to be given up with its link", func() bool { return r.Stats().LostWithLink == 1 })
+	until(t, "other links", func() bool {
+		for _, s := range r.Stats().Links {
+			if s.Connections < 3 {
+				return false
+			}
+		}
+		return true
+	})
+	if s := r.Stats(); s.Minions != 1 {
+		t.Errorf("%d minions are left", s.Minions)
+	}
+}
+
+func TestMinionThatHasVanishedIsFreed(t *testing.T) {
+	m := newMaster(t)
+	r := start(t, m, beating)
+	old := dial(t, r, as{})
+	vanished := dial(t, r, as{minor: 1}) // never reads or writes again
+	living := dial(t, r, as{minor: 1})
+	go func() {
+		for { // reads, and answers each PING with something
+			before := living.pings
+			if living.read() != nil {
+				return
+			}
+			if living.pings > before {
+				if _, err := living.nc.Write(zmtp.AppendPong(nil, nil)); err != nil {
+					return
+				}
+			}
+		}
+	}()
+	until(t, "the vanished one to be freed", func() bool {
+		s := r.Stats()
+		return s.Ends["heartbeat_timeout"] == 1 && s.Minions == 2
+	})
+	vanished.close()
+	old.asks("still here")
+	m.next().answer([]byte("yes"))
+	old.hears("yes")
+	for _, s := range r.Stats().Links {
+		if s.Connections != 1 {
+			t.Errorf("a link to a master that answers was made %d times", s.Connections)
+		}
+	}
+}
+
+func TestSlowReaderOfALargeReplyIsNoDeadOne(t *testing.T) {
+	m := newMaster(t)
+	much := bytes.Repeat([]byte("x"), 24<<20)
+	m.script = func(a *ask) { a.answer(much) }
+	r := start(t, m, func(o *Options) {
+		o.HeartbeatInterval, o.HeartbeatTimeout = 150*time.Millisecond, 300*time.Millisecond
+	})
+	minion := dial(t, r, as{minor: 1})
+	minion.asks("much")
+	// Until the reply comes it answers like everybody.
+	ping, pong := zmtp.AppendPing(nil, 0, nil), zmtp.AppendPong(nil, nil)
+	head := make([]byte, len(ping))
+	for {
+		if _, err := io.ReadFull(minion.nc, head); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(head, ping) {
+			break
+		}
+		if _, err := minion.nc.Write(pong); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Reading it takes far longer than the time-out, and nothing is written all the while.
+	pace := time.NewTicker(25 * time.Millisecond)
+	defer pace.Stop()
+	buf := make([]byte, 512<<10)
+	for got := len(head); got < 24<<20; {
+		<-pace.C
+		n, err := minion.nc.Read(buf)
+		if err != nil {
+			t.Fatalf("after %d bytes: %v; %v", got, err, r.Stats().Ends)
+		}
+		got += n
+	}
+}
