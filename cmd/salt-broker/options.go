@@ -17,18 +17,20 @@ import (
 func publishOptions(c config.Config, log logrus.FieldLogger) pubproxy.Options {
 	log = log.WithField("component", "publish")
 	return pubproxy.Options{
-		Listen:           c.ListenPublish(),
-		Backlog:          c.Backlog,
-		KeepAlive:        minionKeepAlive(c),
-		HandshakeTimeout: c.HandshakeTimeout,
-		Master:           masterOptions(c, c.MasterPublish(), log),
-		Loops:            publishLoops(c),
-		HWM:              c.PubHWM,
-		LogBytes:         c.PubLogSize,
-		MaxLost:          c.MaxLostPublishes,
-		MaxMessage:       c.MaxMessageSize,
-		MaxSubscriptions: c.MaxSubscriptions,
-		Log:              log,
+		Listen:            c.ListenPublish(),
+		Backlog:           c.Backlog,
+		KeepAlive:         minionKeepAlive(c),
+		HandshakeTimeout:  c.HandshakeTimeout,
+		HeartbeatInterval: c.HeartbeatInterval,
+		HeartbeatTimeout:  c.HeartbeatTimeout,
+		Master:            masterOptions(c, c.MasterPublish(), log),
+		Loops:             publishLoops(c),
+		HWM:               c.PubHWM,
+		LogBytes:          c.PubLogSize,
+		MaxLost:           c.MaxLostPublishes,
+		MaxMessage:        c.MaxMessageSize,
+		MaxSubscriptions:  c.MaxSubscriptions,
+		Log:               log,
 	}
 }
 
@@ -36,17 +38,19 @@ func publishOptions(c config.Config, log logrus.FieldLogger) pubproxy.Options {
 func requestOptions(c config.Config, log logrus.FieldLogger) retproxy.Options {
 	log = log.WithField("component", "request")
 	return retproxy.Options{
-		Listen:           c.ListenRequest(),
-		Backlog:          c.Backlog,
-		KeepAlive:        minionKeepAlive(c),
-		HandshakeTimeout: c.HandshakeTimeout,
-		Master:           masterOptions(c, c.MasterRequest(), log),
-		Loops:            requestLoops(c),
-		MaxInFlight:      c.MaxInFlight,
-		RequestDeadline:  c.RequestDeadline,
-		MaxMessage:       c.MaxMessageSize,
-		DrainTimeout:     c.DrainTimeout,
-		Log:              log,
+		Listen:            c.ListenRequest(),
+		Backlog:           c.Backlog,
+		KeepAlive:         minionKeepAlive(c),
+		HandshakeTimeout:  c.HandshakeTimeout,
+		HeartbeatInterval: c.HeartbeatInterval,
+		HeartbeatTimeout:  c.HeartbeatTimeout,
+		Master:            masterOptions(c, c.MasterRequest(), log),
+		Loops:             requestLoops(c),
+		MaxInFlight:       c.MaxInFlight,
+		RequestDeadline:   c.RequestDeadline,
+		MaxMessage:        c.MaxMessageSize,
+		DrainTimeout:      c.DrainTimeout,
+		Log:               log,
 	}
 }
 
@@ -78,5 +82,5 @@ func publishLoops(c config.Config) int {
 	return c.Loops
 }
 
-// requestLoops is one more number than publishLoops for a reason: a loop without a place at the master has no work.
+// requestLoops may be fewer than publishLoops: a loop without a place at the master would have no work.
 func requestLoops(c config.Config) int { return min(publishLoops(c), c.MaxInFlight) }

@@ -19,16 +19,14 @@ import (
 
 // elsewhere are the keys that reach no option of a proxy, and what they are for.
 var elsewhere = map[string]string{
-	"default_include":       "which files are read",
-	"zmq_heartbeat_ivl":     "no proxy sends PINGs yet",
-	"zmq_heartbeat_timeout": "no proxy sends PINGs yet",
-	"ipv6":                  "changes interface where that is not given",
-	"max_open_files":        "the process",
-	"user":                  "the process",
-	"pidfile":               "the process",
-	"log_file":              "the log",
-	"log_level":             "the log",
-	"log_level_logfile":     "the log",
+	"default_include":   "which files are read",
+	"ipv6":              "changes interface where that is not given",
+	"max_open_files":    "the process",
+	"user":              "the process",
+	"pidfile":           "the process",
+	"log_file":          "the log",
+	"log_level":         "the log",
+	"log_level_logfile": "the log",
 }
 
 // reaches says which options a key reaches, and how.
@@ -54,6 +52,8 @@ var reaches = []struct {
 	{"tcp_keepalive_idle", func(c *config.Config) { c.TCPKeepaliveIdle = 1 }, union(both("KeepAlive.Idle", "1ns"), both("Master.KeepAlive.Idle", "1ns"))},
 	{"tcp_keepalive_cnt", func(c *config.Config) { c.TCPKeepaliveCount = 1 }, union(both("KeepAlive.Count", "1"), both("Master.KeepAlive.Count", "1"))},
 	{"tcp_keepalive_intvl", func(c *config.Config) { c.TCPKeepaliveInterval = 1 }, union(both("KeepAlive.Interval", "1ns"), both("Master.KeepAlive.Interval", "1ns"))},
+	{"zmq_heartbeat_ivl", func(c *config.Config) { c.HeartbeatInterval = 1 }, both("HeartbeatInterval", "1ns")},
+	{"zmq_heartbeat_timeout", func(c *config.Config) { c.HeartbeatTimeout = 1 }, both("HeartbeatTimeout", "1ns")},
 	{"pub_hwm", func(c *config.Config) { c.PubHWM = 1 }, map[string]string{"pub.HWM": "1"}},
 	{"pub_log_size", func(c *config.Config) { c.PubLogSize = 1 }, map[string]string{"pub.LogBytes": "1"}},
 	{"max_lost_publishes", func(c *config.Config) { c.MaxLostPublishes = 1 }, map[string]string{"pub.MaxLost": "1"}},

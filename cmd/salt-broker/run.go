@@ -103,7 +103,7 @@ func start(ctx context.Context, c config.Config, files []string, owner *account,
 	notify(ready, fmt.Sprintf("minions connect to %v and %v, master %s", publish.Addr(), request.Addr(), c.Master))
 	tellParent()
 
-	s := serving{log: log, drain: c.DrainTimeout}
+	s := serving{log: log, drain: c.DrainTimeout, twins: twinSignals}
 	err = s.run(ctx, signals, channel{"publish", publish}, channel{"request", request})
 	farewell(main, publish.Stats(), request.Stats(), time.Since(s.since))
 	return err

@@ -25,8 +25,13 @@ type proxy interface {
 type serving struct {
 	log   *logging
 	drain time.Duration // what stopping may take
+	twins time.Duration // a signal that comes so soon after the first to stop is the same one
 	since time.Time     // when stopping began
 }
+
+// twinSignals is shorter than anybody presses a key twice. timeout(1) and others signal a process and then its group,
+// so what was meant to be one signal arrives as two.
+const twinSignals = 100 * time.Millisecond
 
 // errTwice ends a process whose operator does not want to wait.
 var errTwice = errors.New("told to stop twice: ended at once, without waiting for requests under way")
@@ -58,6 +63,7 @@ func (s *serving) run(ctx context.Context, signals <-chan os.Signal, channels ..
 	go func() { ended <- tasks.Wait() }()
 
 	stopping := ctx.Done()
+	var first time.Time // when the first signal to stop came
 	for {
 		select {
 		case err := <-ended:
@@ -65,6 +71,9 @@ func (s *serving) run(ctx context.Context, signals <-chan os.Signal, channels ..
 		case <-stopping:
 			stopping = nil
 			s.since = time.Now()
+			if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+				s.log.WithError(cause).Error("one channel has failed, and so the other one is stopped") // draining may take long
+			}
 			notify(stops, "waiting for requests under way to be answered")
 			s.log.WithField("drain_timeout", s.drain).Info("stopping: no new connections; requests under way may still be answered")
 		case sig := <-signals:
@@ -74,11 +83,14 @@ func (s *serving) run(ctx context.Context, signals <-chan os.Signal, channels ..
 			case syscall.SIGHUP:
 				s.log.Warn("SIGHUP: nothing is read again while running; restart salt-broker for a new configuration")
 			default:
-				if ctx.Err() != nil {
+				switch {
+				case first.IsZero():
+					first = time.Now()
+					s.log.Infof("told to stop: %v", sig)
+					stop()
+				case time.Since(first) >= s.twins:
 					return errTwice
 				}
-				s.log.Infof("told to stop: %v", sig)
-				stop()
 			}
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"salt-broker/config"
 	"salt-broker/internal/reactor"
@@ -33,7 +34,8 @@ func TestServing(t *testing.T) {
 		logs    string
 	}{
 		{"told to stop", []os.Signal{syscall.SIGTERM}, untilStopped, "", "[INFO    ] told to stop: terminated\n"},
-		{"a failure stops the other", nil, func(context.Context) error { return errors.New("no memory") }, "publish channel: no memory", ""},
+		{"one signal that comes twice", []os.Signal{syscall.SIGTERM, syscall.SIGTERM}, untilStopped, "", ""},
+		{"a failure stops the other", nil, func(context.Context) error { return errors.New("no memory") }, "publish channel: no memory", `[ERROR   ] one channel has failed, and so the other one is stopped error="publish channel: no memory"`},
 		{"an end that nobody asked for", nil, func(context.Context) error { return nil }, "publish channel: ended by itself", ""},
 		{
 			"a panic", nil, func(context.Context) error { return panicked },
@@ -48,7 +50,7 @@ func TestServing(t *testing.T) {
 			for _, s := range test.signals {
 				signals <- s
 			}
-			s := serving{log: log}
+			s := serving{log: log, twins: time.Hour}
 			err := s.run(t.Context(), signals, channel{"publish", test.first}, channel{"request", acting(untilStopped)})
 			if err != nil {
 				log.last(err)
