@@ -241,9 +241,6 @@ func (l *lane) leave(m *minion) {
 		l.forget(m.first)
 	}
 	l.minions.Add(-1)
-	if l.hungry { // perhaps no more; nobody borrows from who is
-		l.dispatch()
-	}
 	l.checkDrained()
 }
 

@@ -458,3 +458,27 @@ func TestManySmallInOneTurn(t *testing.T) {
 	}
 	r.inFlight(n)
 }
+
+// TestLinkFilledTwiceInATurn: the lane looks at it again after the turn, however often it has looked within.
+func TestLinkFilledTwiceInATurn(t *testing.T) {
+	m := newMaster(t)
+	r := start(t, m, places(1000))
+	r.connected()
+	dial(t, r, as{socket: "DEALER"})
+	const n, size = 200, 8 << 10
+	msg := envelope(0, make([]byte, size))
+	r.onLoop(0, func(l *lane) {
+		l.loop.Post(l.dispatch) // in the next turn it fills the link before the lane is woken
+		l.loop.Each(eachMinion(func(m *minion) {
+			for range n {
+				if err := m.Message(msg); err != nil {
+					t.Error(err)
+				}
+			}
+		}))
+	})
+	for range n {
+		m.next()
+	}
+	r.inFlight(n)
+}
