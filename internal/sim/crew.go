@@ -73,9 +73,22 @@ func (c *crew) begin() {
 		c.queue = append(c.queue, c.minions...)
 		c.connect()
 	}
-	if c.all.options.Interval > 0 && len(c.minions) > 0 {
-		c.tickAt = c.loop.Now()
+	if c.resting = c.all.options.Resting; !c.resting {
+		c.work()
+	}
+}
+
+// work has minions make requests by themselves.
+func (c *crew) work() {
+	c.resting = false
+	if c.all.options.Interval <= 0 || len(c.minions) == 0 {
+		return
+	}
+	c.tickAt = c.loop.Now()
+	if c.tick == nil {
 		c.tick = c.loop.After(pace, c.ask)
+	} else {
+		c.tick.Reset(pace)
 	}
 }
 

@@ -52,6 +52,8 @@ type MinionsOptions struct {
 	// Interval, when set, has every minion make a request once in this time, spread evenly. A minion that still waits
 	// for a reply leaves one out.
 	Interval time.Duration
+	// Resting leaves requests out until Work.
+	Resting bool
 	// Busy has every minion make its next request as soon as the reply is there, from the first Ask on.
 	Busy bool
 	// RequestBytes and ReplyBytes are the sizes of the bodies; 0 means [DefaultRequestBytes] and [DefaultReplyBytes].
@@ -175,6 +177,13 @@ func (m *Minions) AskAll() {
 func (m *Minions) Rest() {
 	for _, c := range m.crews {
 		c.loop.Post(func() { c.resting = true })
+	}
+}
+
+// Work begins what Interval says, or goes on with it after Rest.
+func (m *Minions) Work() {
+	for _, c := range m.crews {
+		c.loop.Post(c.work)
 	}
 }
 

@@ -120,6 +120,21 @@ func TestMasterRestarts(t *testing.T) {
 	}
 	m.Rest()
 	must(t, m.Await(within(t), func(s MinionsStats) bool { return s.Waiting == 0 }))
+	before := m.Stats().Requests
+	m.Work()
+	must(t, m.Await(within(t), func(s MinionsStats) bool { return s.Requests > before }))
+}
+
+func TestRestingMinionsMakeNoRequests(t *testing.T) {
+	master := startMaster(t, MasterOptions{})
+	m := startMinions(t, master, MinionsOptions{Count: 5, Interval: time.Millisecond, Resting: true})
+	must(t, m.AwaitSubscribed(within(t), 5))
+	if s := m.Stats(); s.Requests != 0 {
+		t.Errorf("%d requests", s.Requests)
+	}
+	m.Work()
+	must(t, m.Await(within(t), func(s MinionsStats) bool { return s.Replies > 20 }))
+	faultless(t, m)
 }
 
 func TestMasterDropsConnections(t *testing.T) {
