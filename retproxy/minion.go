@@ -152,14 +152,21 @@ func (m *minion) settle() {
 
 // flow stops reading from a minion that has too much here, and goes on when it has less.
 func (m *minion) flow() {
-	full := m.lane.draining || m.held >= maxHeldRequests || m.heldBytes >= maxHeldBytes || m.conn.Kept() > maxReplyBacklog
+	enough := m.lane.draining || m.held >= maxHeldRequests || m.heldBytes >= maxHeldBytes
+	full := enough || m.conn.Kept() > maxReplyBacklog
 	if full == m.paused {
 		return
 	}
 	if m.paused = full; full {
 		m.conn.PauseRead()
-	} else {
-		m.conn.ResumeRead()
+		if enough {
+			m.lane.minionWatch.Remove(m.conn) // its PONGs are not read; who does not take its replies is watched on
+		}
+		return
+	}
+	m.conn.ResumeRead()
+	if m.speaks31 && !m.conn.HasHalfClosed() {
+		m.lane.minionWatch.Add(m.conn)
 	}
 }
 

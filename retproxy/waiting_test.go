@@ -482,3 +482,29 @@ func TestLinkFilledTwiceInATurn(t *testing.T) {
 	}
 	r.inFlight(n)
 }
+
+// TestPeerThatIsNotReadIsNotSilent: while the proxy reads nothing from a peer it hears no PONG either.
+func TestPeerThatIsNotReadIsNotSilent(t *testing.T) {
+	t.Parallel()
+	m := absentMaster(t)
+	r := start(t, m, func(o *Options) { o.HeartbeatInterval, o.HeartbeatTimeout = 50*time.Millisecond, time.Second })
+	flood := dial(t, r, as{socket: "DEALER", minor: 1})
+	const n = 5000
+	msg := envelope(0, bytes.Repeat([]byte("x"), 400))
+	go func() { _, _ = flood.nc.Write(bytes.Repeat(msg, n)) }()
+	until(t, "reading to pause", func() (paused bool) {
+		r.onLoop(0, func(l *lane) { l.loop.Each(eachMinion(func(m *minion) { paused = m.paused })) })
+		return paused
+	})
+	dial(t, r, as{minor: 1}) // answers no PING: the measure of time
+	until(t, "a silent peer to go", func() bool { return r.Stats().Ends["heartbeat_timeout"] > 0 })
+	if s := r.Stats(); s.Minions != 1 || s.Forgotten != 0 {
+		t.Fatalf("%d minions, %d requests forgotten", s.Minions, s.Forgotten)
+	}
+	m.script = echo
+	m.open()
+	for range n {
+		flood.expect(msg)
+	}
+	until(t, "it to be watched again", func() bool { return r.Stats().Minions == 0 })
+}
