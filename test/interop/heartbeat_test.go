@@ -61,11 +61,12 @@ func TestHeartbeatsUnderPublishes(t *testing.T) {
 	master := startProcess(t)
 	masterTap := newTap(t, local(master.listen("pub", "XPUB", 0, heartbeats(timeout))), 0, 15<<20)
 	broker := startPublish(t, masterTap.address())
-	minionTap := newTap(t, broker.address(), 0, 10<<20)
+	// Slow enough for more to wait than the kernel takes.
+	minionTap, topicsTap := newTap(t, broker.address(), 0, 3<<20), newTap(t, broker.address(), 0, 2<<20)
 	minions := startProcess(t)
 	minions.join("slow", "SUB", minionTap.address(), heartbeats(timeout))
 	minions.join("quick", "SUB", broker.address(), heartbeats(timeout))
-	minions.join("topics", "SUB", minionTap.address(), heartbeats(timeout))
+	minions.join("topics", "SUB", topicsTap.address(), heartbeats(timeout))
 	minions.subscribe("slow", "")
 	minions.subscribe("quick", "")
 	minions.subscribe("topics", "odd")
@@ -74,8 +75,9 @@ func TestHeartbeatsUnderPublishes(t *testing.T) {
 		settle(master, "pub", minions, name, "SUB")
 	}
 
-	all := series{heads: [][]string{{"even"}, {"odd"}}, count: 120, parts: 100, size: 700}
+	all := series{heads: [][]string{{"odd"}, {"odd"}, {"even"}}, count: 120, parts: 100, size: 700}
 	master.stream("pub", all)
+	eventually(t, "two minions lag", func() bool { return broker.Stats().Behind == 2 })
 	want := all.digests(nil)
 	same(t, "quick", minions.recv("quick", len(want)), want)
 	same(t, "slow", minions.recv("slow", len(want)), want)
@@ -85,8 +87,10 @@ func TestHeartbeatsUnderPublishes(t *testing.T) {
 	if c := masterTap.from.read(); c.inside == 0 {
 		t.Errorf("the master sent no command between the frames of a message, so this has tried nothing: %+v", c)
 	}
-	if c := minionTap.from.read(); c.inside != 0 || c.commands[zmtp.CommandPong] == 0 {
-		t.Errorf("of the broker's commands to the minions %d stand inside messages: %+v", c.inside, c)
+	for _, d := range []*direction{&minionTap.from, &topicsTap.from} {
+		if c := d.read(); c.inside != 0 || c.commands[zmtp.CommandPong] == 0 {
+			t.Errorf("of the broker's commands to a minion %d stand inside messages: %+v", c.inside, c)
+		}
 	}
 	if c := masterTap.to.read(); c.inside != 0 || c.commands[zmtp.CommandPong] == 0 {
 		t.Errorf("of the broker's commands to the master %d stand inside messages: %+v", c.inside, c)
