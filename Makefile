@@ -16,12 +16,15 @@ FUZZTIME ?= 30s
 BENCH    ?= .
 COUNT    ?= 1
 
+# What `salt-broker version` says: the tag, and how far the tree is from it.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+
 # What test/ holds starts real processes and is run by `make interop`, once; the rest are unit tests.
 UNIT = $$($(GO) list ./... | grep -v '^salt-broker/test/')
 
 .PHONY: build
 build: ## the daemon, without cgo
-	CGO_ENABLED=0 $(GO) build -trimpath -o bin/salt-broker ./cmd/salt-broker
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/salt-broker ./cmd/salt-broker
 
 .PHONY: test
 test: vet lint race interop ## everything

@@ -130,7 +130,7 @@ func listen(ctx context.Context, address string, backlog int, ka KeepAlive, shar
 			})
 		},
 	}
-	nl, err := config.Listen(ctx, "tcp", address)
+	nl, err := config.Listen(ctx, network(address), address)
 	if err != nil {
 		return -1, netip.AddrPort{}, err
 	}
@@ -157,6 +157,15 @@ func listen(ctx context.Context, address string, backlog int, ka KeepAlive, shar
 		return -1, netip.AddrPort{}, fmt.Errorf("listen on %s: %w", address, err)
 	}
 	return int32(own), tl.Addr().(*net.TCPAddr).AddrPort(), nil
+}
+
+// network is the network to listen on. An IPv4 address means IPv4 alone: for "tcp", 0.0.0.0 would be [::] as well.
+func network(address string) string {
+	host, _, _ := net.SplitHostPort(address)
+	if ip, err := netip.ParseAddr(host); err == nil && ip.Is4() {
+		return "tcp4"
+	}
+	return "tcp"
 }
 
 // prepare sets what accepted sockets inherit, and opens the address to the group's other sockets.

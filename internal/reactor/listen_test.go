@@ -58,6 +58,22 @@ func TestListen(t *testing.T) {
 	}
 }
 
+func TestIPv4AddressIsNotOpenToIPv6(t *testing.T) {
+	if !hasIPv6() {
+		t.Skip("no IPv6")
+	}
+	r := start(t, Options{Loops: 2})
+	ln, err := r.Listen(t.Context(), ListenOptions{Address: "0.0.0.0:0", Accept: func(*Conn) Handler { return r.probe() }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := net.JoinHostPort("::1", fmt.Sprint(ln.Addr().Port()))
+	if c, err := net.Dial("tcp6", address); err == nil { //nolint:noctx // says at once
+		_ = c.Close()
+		t.Errorf("listening on 0.0.0.0 accepts %s", address)
+	}
+}
+
 func hasIPv6() bool {
 	ln, err := net.Listen("tcp6", "[::1]:0") //nolint:noctx // says at once
 	if err != nil {
