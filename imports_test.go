@@ -22,13 +22,14 @@ const module = "salt-broker"
 // way: from the door to the wire. A new package is added here, in the same commit, with as few imports as it needs.
 var mayImport = map[string][]string{
 	"cmd/salt-broker": {
-		"config", "pubproxy", "retproxy", "internal/master", "internal/reactor", "internal/salt", "internal/sim",
+		"config", "pubproxy", "retproxy", "internal/demo", "internal/master", "internal/reactor", "internal/salt", "internal/sim",
 		"internal/status", "internal/supervise", "internal/zmtp",
 	},
 	"config":             {},
 	"pubproxy":           {"internal/admission", "internal/heartbeat", "internal/master", "internal/reactor", "internal/zmtp"},
 	"retproxy":           {"internal/admission", "internal/heartbeat", "internal/master", "internal/reactor", "internal/salt", "internal/zmtp"},
 	"internal/admission": {"internal/heartbeat", "internal/reactor", "internal/zmtp"},
+	"internal/demo":      {"internal/sim"},
 	"internal/heartbeat": {"internal/reactor"},
 	"internal/master":    {"internal/reactor", "internal/salt", "internal/zmtp"},
 	"internal/reactor":   {},
