@@ -12,8 +12,8 @@ import (
 	"salt-broker/internal/zmtp"
 )
 
-// tap is a piece of network between a peer and where it connects to: it looks at what passes, changes nothing, and can be
-// slow.
+// tap is a piece of network between a peer and where it connects to: it looks at what passes, changes nothing, can be
+// slow, and can let nothing pass for a time.
 type tap struct {
 	ln       net.Listener
 	target   string
@@ -31,6 +31,7 @@ type direction struct {
 
 	mu     sync.Mutex
 	counts tapCounts
+	held   chan struct{} // closed when what is held may pass; nil: nothing is held
 }
 
 type tapCounts struct {
@@ -48,6 +49,29 @@ func (d *direction) read() tapCounts {
 		c.commands[name] = n
 	}
 	return c
+}
+
+// hold lets nothing pass until release is called.
+func (d *direction) hold() (release func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.held = make(chan struct{})
+	return sync.OnceFunc(func() { close(d.held) })
+}
+
+// wait returns when n bytes may pass, and says whether they ever may.
+func (d *direction) wait(ctx context.Context, n int) bool {
+	d.mu.Lock()
+	held := d.held
+	d.mu.Unlock()
+	if held != nil {
+		select {
+		case <-held:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return d.limit == nil || d.limit.WaitN(ctx, n) == nil
 }
 
 // newTap listens for peers that mean target. Bytes a second bound each direction; 0 does not.
@@ -122,10 +146,8 @@ func (p *tap) join(ctx context.Context, near net.Conn, fail func(format string, 
 
 // pass copies until either end is closed. The error is about what passed.
 func (d *direction) pass(ctx context.Context, from, to net.Conn) error {
-	if d.limit != nil {
-		_ = from.(*net.TCPConn).SetReadBuffer(tapChunk) // only TCP here
-	}
-	var seen []byte // what has passed and is no whole frame
+	_ = from.(*net.TCPConn).SetReadBuffer(tapChunk) // only TCP here
+	var seen []byte                                 // what has passed and is no whole frame
 	greeted, inside := false, false
 	buf := make([]byte, tapChunk)
 	for {
@@ -133,7 +155,7 @@ func (d *direction) pass(ctx context.Context, from, to net.Conn) error {
 		if err != nil {
 			return nil //nolint:nilerr // its end
 		}
-		if d.limit != nil && d.limit.WaitN(ctx, n) != nil {
+		if !d.wait(ctx, n) {
 			return nil
 		}
 		if _, err := to.Write(buf[:n]); err != nil {
