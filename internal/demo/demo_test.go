@@ -250,3 +250,28 @@ func TestScreen(t *testing.T) {
 		t.Errorf("%q\n%q", b.String(), want)
 	}
 }
+
+func TestJudge(t *testing.T) {
+	for name, test := range map[string]struct {
+		stats sim.MinionsStats
+		said  string
+		want  string
+		err   error
+	}{
+		"good":   {sim.MinionsStats{Jobs: 9, Replies: 9}, "[WARNING ] never mind", "Good: every job", nil},
+		"lost":   {sim.MinionsStats{Missed: 1}, "[ERROR   ] what a pity", "FAILED: 1 jobs were left out between two that came.\nThe broker said:\n  [ERROR   ] what a pity\n", ErrFailed},
+		"silent": {sim.MinionsStats{TimedOut: 2}, "", "FAILED: 2 requests timed out.\n", ErrFailed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out bytes.Buffer
+			d := &demonstration{screen: newScreen(&out, false), broker: &broker{}}
+			_, _ = d.broker.said.Write([]byte(test.said))
+			if err := d.judge(sample{minions: test.stats}, 0, nil); !errors.Is(err, test.err) {
+				t.Error(err)
+			}
+			if !strings.Contains(out.String(), test.want) || strings.Contains(out.String(), "never mind") {
+				t.Errorf("%s", &out)
+			}
+		})
+	}
+}
