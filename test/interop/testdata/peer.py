@@ -119,6 +119,15 @@ def send(name, frames):
 
 
 @step
+def try_send(name, frames):
+    """Send if there is, still, a connection that takes it."""
+    try:
+        sockets[name].send_multipart([frame(f) for f in frames], zmq.NOBLOCK)
+    except zmq.Again:
+        pass
+
+
+@step
 def stream(name, heads, first, count, parts, size):
     """Send messages first to first+count-1. Each has the frames of one of the heads, in turns, and then parts frames of
     size bytes, which tell the message and the frame."""
