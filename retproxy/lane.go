@@ -19,6 +19,7 @@ type lane struct {
 	// Owned by the loop.
 	limits                   zmtp.Limits
 	minionWatch, masterWatch *heartbeat.Watch
+	size                     size
 	flights                  flights
 	ordinary                 *link
 	bulk                     *link
@@ -39,6 +40,7 @@ type lane struct {
 type counters struct {
 	requests, requestBytes atomic.Uint64
 	replies, replyBytes    atomic.Uint64
+	tooLarge               atomic.Uint64
 	forgotten              atomic.Uint64
 	unwanted               atomic.Uint64
 	unroutable             atomic.Uint64
@@ -53,10 +55,11 @@ func newLane(p *Proxy, loop *reactor.Loop) *lane {
 	l := &lane{
 		proxy: p, loop: loop, index: loop.Index(),
 		share:   int32(max(1, p.options.MaxInFlight/2)),
+		size:    size(p.options.MaxMessage),
 		flights: flights{free: -1},
 	}
 	l.limits = zmtp.Limits{
-		MaxMessage: p.options.MaxMessage, MaxFrames: maxFrames, MaxCommand: maxCommandBytes, Buffers: loop,
+		MaxMessage: p.options.MaxMessage + envelopeRoom, MaxFrames: maxFrames, MaxCommand: maxCommandBytes, Buffers: loop,
 	}
 	l.masterWatch = heartbeat.New(loop, p.options.HeartbeatInterval, p.options.HeartbeatTimeout)
 	l.ordinary = newLink(l, "requests")

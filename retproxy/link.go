@@ -19,7 +19,6 @@ const (
 	// minions leave.
 	maxUnsent = 256 << 10
 
-	maxFrames       = 1024
 	maxCommandBytes = 4096
 )
 

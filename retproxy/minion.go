@@ -30,6 +30,7 @@ type minion struct {
 	flying      int32 // requests that hold a place at the master
 
 	speaks31 bool // knows PING
+	many     bool // not a REQ: has the requests of many minions, perhaps
 	paused   bool // not read from
 }
 
@@ -86,13 +87,22 @@ func (m *minion) Greeted(v zmtp.Version) error {
 
 // Ready implements zmtp.Sink. The identity that the peer claims is not looked at.
 func (m *minion) Ready(r zmtp.Ready) error {
+	m.many = r.SocketType != zmtp.REQ
 	return m.lane.proxy.door.Admit(m.conn, m.stream.Version(), r)
 }
 
 // Message implements zmtp.Sink: a request.
 func (m *minion) Message(msg []byte) error {
-	if _, err := zmtp.Envelope(msg); err != nil {
+	depth, err := zmtp.Envelope(msg)
+	if err != nil {
 		return err // a REP socket would discard it and never answer, and a place at the master be held for nothing
+	}
+	if err := m.lane.size.check(msg, depth); err != nil {
+		if !m.many {
+			return err
+		}
+		m.lane.tooLarge.Add(1) // one request of many minions: the others are not to suffer for it
+		return nil
 	}
 	m.lane.request(m, msg)
 	return nil

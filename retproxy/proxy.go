@@ -42,7 +42,7 @@ type Options struct {
 	MaxInFlight int
 	// RequestDeadline is how long a request at the master holds its place when no reply comes.
 	RequestDeadline time.Duration
-	// MaxMessage is the largest request or reply, in bytes, envelope included.
+	// MaxMessage is the largest request or reply, in bytes, without its envelope.
 	MaxMessage int64
 	// DrainTimeout is how long requests under way may take to be answered when the proxy ends.
 	DrainTimeout time.Duration
@@ -69,6 +69,7 @@ type Stats struct {
 	ReplyBytes   uint64
 	Waiting      int    // requests here now, for a place at the master
 	InFlight     int    // requests at the master now
+	TooLarge     uint64 // requests that were refused, of a peer that has many: see size.go
 	Forgotten    uint64 // requests whose minion left while they waited here: not sent
 	Unwanted     uint64 // replies for a minion that has left
 	Unroutable   uint64 // replies without a routing frame of this broker
@@ -176,6 +177,7 @@ func (p *Proxy) Stats() Stats {
 		s.ReplyBytes += l.replyBytes.Load()
 		s.Waiting += int(l.waiting.Load())
 		s.InFlight += int(l.inFlight.Load())
+		s.TooLarge += l.tooLarge.Load()
 		s.Forgotten += l.forgotten.Load()
 		s.Unwanted += l.unwanted.Load()
 		s.Unroutable += l.unroutable.Load()
