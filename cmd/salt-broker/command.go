@@ -54,7 +54,7 @@ func newCommand() *cobra.Command {
 	root.Version = versionOf(buildInfo())
 	root.SetVersionTemplate("salt-broker {{.Version}}\n")
 	root.Flags().Bool("version", false, "say the version and exit")
-	root.AddCommand(newRunCommand(), newCheckConfigCommand(), newVersionCommand())
+	root.AddCommand(newRunCommand(), newCheckConfigCommand(), newDemoCommand(), newVersionCommand())
 	return root
 }
 
