@@ -67,7 +67,7 @@ func noArguments(c *cobra.Command, args []string) error {
 }
 
 const rootHelp = `salt-broker stands between a Salt master and the minions of a region. Minions have "master: <this machine>" and
-notice nothing; the master sees one connection for many minions. It holds no keys, no cache and no jobs.
+notice nothing; the master sees a handful of connections. It holds no keys, no cache and no jobs.
 
 Without a command it runs in the foreground, reading /etc/salt/broker and /etc/salt/broker.d/*.conf.
 

@@ -93,7 +93,11 @@ func (g *guard) greeting() ([]byte, error) {
 			}
 		}
 		if err != nil {
-			return nil, g.broken(err, fmt.Sprintf("%d of %d bytes of the greeting", n, len(buf)))
+			got := fmt.Sprintf("%d of %d bytes of the greeting", n, len(buf))
+			if n > 0 { // libzmq reads our mechanism before it says its own
+				got += ", as a libzmq socket does that wants CURVE or PLAIN"
+			}
+			return nil, g.broken(err, got)
 		}
 	}
 }
