@@ -187,8 +187,9 @@ func (f *fanout) write(r *run) bool {
 // subscribe adds a prefix to a minion's subscriptions. Repeating one changes nothing.
 func (f *fanout) subscribe(m *minion, topic []byte) {
 	if len(topic) > 0 {
-		if _, first := f.tree.add(m, topic); first {
-			f.proxy.upstream.change(f.loop, topic, +1)
+		prefix := string(topic) // one copy for the tree and for the union
+		if _, first := f.tree.add(m, prefix); first {
+			f.proxy.upstream.change(f.loop, prefix, +1)
 		}
 		return
 	}
@@ -200,15 +201,24 @@ func (f *fanout) subscribe(m *minion, topic []byte) {
 		m.place = insert(&f.current, m)
 	}
 	if f.everything++; f.everything == 1 {
-		f.proxy.upstream.change(f.loop, nil, +1)
+		f.proxy.upstream.change(f.loop, "", +1)
 	}
+}
+
+// has says whether a minion has subscribed to this very prefix.
+func (f *fanout) has(m *minion, topic []byte) bool {
+	if len(topic) == 0 {
+		return m.everything
+	}
+	n := f.tree.find(topic)
+	return n != nil && n.has(m) >= 0
 }
 
 // cancel takes a prefix from a minion's subscriptions.
 func (f *fanout) cancel(m *minion, topic []byte) {
 	if len(topic) > 0 {
 		if _, last := f.tree.remove(m, topic); last {
-			f.proxy.upstream.change(f.loop, topic, -1)
+			f.proxy.upstream.change(f.loop, string(topic), -1)
 		}
 		return
 	}
@@ -222,19 +232,19 @@ func (f *fanout) cancel(m *minion, topic []byte) {
 		m.cursor.waiting = f.count(m, m.cursor.at, f.pos.serial)
 	}
 	if f.everything--; f.everything == 0 {
-		f.proxy.upstream.change(f.loop, nil, -1)
+		f.proxy.upstream.change(f.loop, "", -1)
 	}
 }
 
 // leave forgets a minion.
 func (f *fanout) leave(m *minion) {
-	f.cancel(m, nil)
-	f.tree.removeAll(m, func(prefix []byte) { f.proxy.upstream.change(f.loop, prefix, -1) })
 	if m.cursor != nil {
 		takeOut(&f.behind, m)
 		f.lagging.Add(-1)
 		m.cursor = nil
 	}
+	f.cancel(m, nil)
+	f.tree.removeAll(m, func(prefix string) { f.proxy.upstream.change(f.loop, prefix, -1) })
 	f.minions.Add(-1)
 }
 

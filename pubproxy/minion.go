@@ -117,7 +117,7 @@ func (m *minion) subscribe(topic []byte) error {
 			Detail: fmt.Sprintf("subscribes to a prefix of %d bytes (limit %d)", len(topic), maxTopicBytes),
 		}
 	}
-	if len(m.entries) >= m.fanout.proxy.options.MaxSubscriptions {
+	if len(m.entries) >= m.fanout.proxy.options.MaxSubscriptions && !m.fanout.has(m, topic) {
 		return errSubscriptions
 	}
 	m.fanout.subscribe(m, topic)

@@ -295,7 +295,7 @@ func TestHandshakesThatAreRefused(t *testing.T) {
 		{"a topic of megabytes", sub(subscribe(strings.Repeat("x", 1<<20))), string(zmtp.ReasonCommandTooLarge)},
 		{"a topic just too long", sub(subscribe(strings.Repeat("x", maxTopicBytes+1))), string(zmtp.ReasonSubscription)},
 		{"a topic too long as a message", sub(zmtp.AppendSubscription(nil, make([]byte, 1<<20), false)), string(zmtp.ReasonMessageTooLarge)},
-		{"too many topics", sub(subscribe("a"), subscribe("b"), subscribe("c")), "too_many_subscriptions"},
+		{"too many topics", sub(subscribe("a"), subscribe("b"), subscribe("b"), subscribe("c")), "too_many_subscriptions"},
 		{"ERROR", sub(zmtp.AppendError(nil, "no")), string(zmtp.ReasonPeerError)},
 	}
 	for _, c := range cases {

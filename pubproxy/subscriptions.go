@@ -1,8 +1,9 @@
 package pubproxy
 
 import (
-	"bytes"
+	"slices"
 	"sort"
+	"strings"
 )
 
 // tree holds the subscriptions of a loop's minions: which minions listen to which prefix. It is a radix tree over the
@@ -15,7 +16,7 @@ type tree struct {
 
 // node stands for the prefix that its edges from the root spell.
 type node struct {
-	edge     []byte // the bytes between its parent and it
+	edge     string // what is between its parent and it: a piece of the first prefix that needed it
 	parent   *node
 	children []*node // ordered by the first byte of their edge
 	members  []member
@@ -42,24 +43,32 @@ func (n *node) child(b byte) (int, bool) {
 // find returns the node of a prefix, nil when there is none.
 func (t *tree) find(prefix []byte) *node {
 	n := &t.root
-	for len(prefix) > 0 {
-		i, ok := n.child(prefix[0])
-		if !ok || !bytes.HasPrefix(prefix, n.children[i].edge) {
-			return nil
-		}
-		n = n.children[i]
-		prefix = prefix[len(n.edge):]
+	for n != nil && len(prefix) > 0 {
+		n, prefix = n.follow(prefix)
 	}
 	return n
 }
 
+// follow goes to the child that a topic leads to, nil when it leads to none, and returns what is left of the topic.
+func (n *node) follow(topic []byte) (*node, []byte) {
+	i, ok := n.child(topic[0])
+	if !ok {
+		return nil, nil
+	}
+	c := n.children[i]
+	if len(topic) < len(c.edge) || string(topic[:len(c.edge)]) != c.edge {
+		return nil, nil
+	}
+	return c, topic[len(c.edge):]
+}
+
 // make returns the node of a prefix, and makes it if need be.
-func (t *tree) make(prefix []byte) *node {
+func (t *tree) make(prefix string) *node {
 	n := &t.root
 	for len(prefix) > 0 {
 		i, ok := n.child(prefix[0])
 		if !ok {
-			leaf := &node{edge: bytes.Clone(prefix), parent: n}
+			leaf := &node{edge: prefix, parent: n}
 			n.children = append(n.children, nil)
 			copy(n.children[i+1:], n.children[i:])
 			n.children[i] = leaf
@@ -68,7 +77,7 @@ func (t *tree) make(prefix []byte) *node {
 		c := n.children[i]
 		same := commonPrefix(prefix, c.edge)
 		if same < len(c.edge) { // split the edge
-			middle := &node{edge: c.edge[:same:same], parent: n, children: []*node{c}}
+			middle := &node{edge: c.edge[:same], parent: n, children: []*node{c}}
 			c.edge, c.parent = c.edge[same:], middle
 			n.children[i] = middle
 			c = middle
@@ -92,7 +101,7 @@ func (n *node) prune() {
 			n = p
 		case 1:
 			c := n.children[0]
-			c.edge = append(n.edge[:len(n.edge):len(n.edge)], c.edge...)
+			c.edge = n.edge + c.edge
 			c.parent = p
 			p.children[i] = c
 			return
@@ -102,7 +111,7 @@ func (n *node) prune() {
 	}
 }
 
-func commonPrefix(a, b []byte) int {
+func commonPrefix(a, b string) int {
 	n := min(len(a), len(b))
 	for i := range n {
 		if a[i] != b[i] {
@@ -113,8 +122,8 @@ func commonPrefix(a, b []byte) int {
 }
 
 // add subscribes a minion and says whether it had not been (a repeated subscription counts once: XSUB repeats them and
-// cancels once), and whether it is the first of this tree with the prefix.
-func (t *tree) add(m *minion, prefix []byte) (added, first bool) {
+// cancels once), and whether it is the first of this tree with the prefix. The tree keeps the string.
+func (t *tree) add(m *minion, prefix string) (added, first bool) {
 	n := t.make(prefix)
 	if n.has(m) >= 0 {
 		return false, false
@@ -143,7 +152,7 @@ func (t *tree) remove(m *minion, prefix []byte) (removed, last bool) {
 }
 
 // removeAll cancels all of a minion's subscriptions; last is told the prefixes that nobody of the tree has any more.
-func (t *tree) removeAll(m *minion, last func(prefix []byte)) {
+func (t *tree) removeAll(m *minion, last func(prefix string)) {
 	for i := len(m.entries) - 1; i >= 0; i-- {
 		prefix := m.entries[i].node.prefix()
 		if t.drop(m, i) {
@@ -201,52 +210,37 @@ func (n *node) has(m *minion) int {
 }
 
 // prefix spells the prefix that a node stands for.
-func (n *node) prefix() []byte {
-	size := 0
+func (n *node) prefix() string {
+	var edges []string
 	for at := n; at != nil; at = at.parent {
-		size += len(at.edge)
+		edges = append(edges, at.edge)
 	}
-	p := make([]byte, size)
-	for at := n; at != nil; at = at.parent {
-		size -= len(at.edge)
-		copy(p[size:], at.edge)
-	}
-	return p
+	slices.Reverse(edges)
+	return strings.Join(edges, "")
 }
 
 // match calls found for every subscription whose prefix the topic has. A minion with several of them is found several
 // times.
 func (t *tree) match(topic []byte, found func(m *minion)) {
-	n := &t.root
-	for {
+	for n := &t.root; n != nil; n, topic = n.follow(topic) {
 		for i := range n.members {
 			found(n.members[i].minion)
 		}
 		if len(topic) == 0 {
 			return
 		}
-		i, ok := n.child(topic[0])
-		if !ok || !bytes.HasPrefix(topic, n.children[i].edge) {
-			return
-		}
-		n = n.children[i]
-		topic = topic[len(n.edge):]
 	}
 }
 
 // wants says whether a minion has a subscription to the topic.
 func (t *tree) wants(m *minion, topic []byte) bool {
-	n := &t.root
-	for n.has(m) < 0 {
+	for n := &t.root; n != nil; n, topic = n.follow(topic) {
+		if n.has(m) >= 0 {
+			return true
+		}
 		if len(topic) == 0 {
 			return false
 		}
-		i, ok := n.child(topic[0])
-		if !ok || !bytes.HasPrefix(topic, n.children[i].edge) {
-			return false
-		}
-		n = n.children[i]
-		topic = topic[len(n.edge):]
 	}
-	return true
+	return false
 }

@@ -39,7 +39,7 @@ func TestTreeAgainstModel(t *testing.T) {
 				prefix := topic()
 				switch op := r.IntN(20); {
 				case op < 10:
-					added, first := tr.add(minions[i], []byte(prefix))
+					added, first := tr.add(minions[i], prefix)
 					if want := !model[i][prefix]; added != want {
 						t.Fatalf("step %d: add %q: added %v, want %v", step, prefix, added, want)
 					}
@@ -62,7 +62,7 @@ func TestTreeAgainstModel(t *testing.T) {
 							want = append(want, p)
 						}
 					}
-					tr.removeAll(minions[i], func(p []byte) { got = append(got, string(p)) })
+					tr.removeAll(minions[i], func(p string) { got = append(got, p) })
 					slices.Sort(want)
 					slices.Sort(got)
 					if !slices.Equal(got, want) {
@@ -97,7 +97,7 @@ func TestTreeAgainstModel(t *testing.T) {
 				}
 			}
 			for _, m := range minions {
-				tr.removeAll(m, func([]byte) {})
+				tr.removeAll(m, func(string) {})
 			}
 			if tr.count != 0 || len(tr.root.children) != 0 || len(tr.root.members) != 0 {
 				t.Errorf("an empty tree keeps %+v", tr)
@@ -110,7 +110,7 @@ func TestTreeIsOnlyAsLargeAsItsPrefixes(t *testing.T) {
 	var tr tree
 	m := &minion{}
 	for i := range 10000 {
-		tr.add(m, fmt.Appendf(nil, "%040x", i*7919))
+		tr.add(m, fmt.Sprintf("%040x", i*7919))
 	}
 	var nodes func(n *node) int
 	nodes = func(n *node) int {

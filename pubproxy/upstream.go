@@ -92,13 +92,12 @@ func (u *upstream) adopt(nc net.Conn, v zmtp.Version, ended chan<- error) {
 
 // change counts a loop that has got its first minion with a prefix (+1), or lost its last (-1). The master is told when
 // the first loop comes and when the last goes.
-func (u *upstream) change(from *reactor.Loop, topic []byte, by int) {
-	key := string(topic)
+func (u *upstream) change(from *reactor.Loop, topic string, by int) {
 	if from == u.loop {
-		u.count(key, by)
+		u.count(topic, by)
 		return
 	}
-	u.loop.Post(func() { u.count(key, by) })
+	u.loop.Post(func() { u.count(topic, by) })
 }
 
 func (u *upstream) count(topic string, by int) {
