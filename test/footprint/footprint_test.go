@@ -4,7 +4,7 @@ package footprint
 
 import (
 	"bufio"
-	"crypto/sha1" //nolint:gosec // Salt names topics by it
+	"crypto/sha1"
 	"fmt"
 	"io"
 	"net"
@@ -30,7 +30,7 @@ const (
 	// place of its own in the tree of subscriptions, and its topic is kept.
 	limitBytes          = 614 // 0.6 KB
 	limitFilteringBytes = 819 // 0.8 KB
-	patience   = 60 * time.Second
+	patience            = 60 * time.Second
 )
 
 // TestIdleMinionConnection connects minions to the publish port of the real program, shakes hands and subscribes, and
