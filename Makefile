@@ -27,11 +27,11 @@ build: ## the daemon, without cgo
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/salt-broker ./cmd/salt-broker
 
 .PHONY: test
-test: vet lint race interop ## everything
+test: vet lint race allocs interop ## everything
 
 .PHONY: check
 check: export SALT_BROKER_REQUIRE_TOOLS = 1
-check: test ## everything, and a missing tool is a failure
+check: test demo ## everything, and a missing tool is a failure
 
 .PHONY: vet
 vet:
@@ -42,6 +42,15 @@ vet:
 .PHONY: race
 race: ## unit tests, race detector, shuffled, with one and with four processors
 	CGO_ENABLED=1 $(GO) test -race -shuffle=on -cpu=1,4 -timeout=180s $(UNIT)
+
+# The race detector allocates, so what must not allocate is tested without it.
+.PHONY: allocs
+allocs: ## no allocation on the hot paths
+	$(GO) test -count=1 -run=Alloc $(UNIT)
+
+.PHONY: demo
+demo: ## a stand-in master and minions through a real broker
+	$(GO) run ./cmd/salt-broker demo
 
 .PHONY: interop
 interop: ## real processes as peers: libzmq, and Salt where it is installed

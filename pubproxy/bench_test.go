@@ -24,19 +24,6 @@ func BenchmarkFanOut(b *testing.B) {
 	}
 }
 
-// TestFanOutAllocatesNothing holds what the benchmark reports: no allocation for a message or for a delivery.
-func TestFanOutAllocatesNothing(t *testing.T) {
-	if raceEnabled {
-		t.Skip("the race detector allocates") // the same test runs without it
-	}
-	for _, topic := range []string{"", "broadcast"} {
-		r := testing.Benchmark(func(b *testing.B) { fanOut(b, 100, topic) })
-		if n := r.AllocsPerOp(); n > 0 {
-			t.Errorf("topic %q: %d allocations for a message to 100 minions (%v)", topic, n, r)
-		}
-	}
-}
-
 func fanOut(b *testing.B, minions int, topic string) {
 	const window = 64
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

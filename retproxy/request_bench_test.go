@@ -171,31 +171,6 @@ func loaded(tb testing.TB, minions, size, places int) *load {
 	return l
 }
 
-// TestRequestAllocatesNothing: neither on the short way nor through the queue.
-func TestRequestAllocatesNothing(t *testing.T) {
-	if raceDetector {
-		t.Skip("the race detector allocates")
-	}
-	for _, tt := range []struct {
-		name         string
-		size, places int
-	}{
-		{"a place for each", 400, 500},
-		{"most wait", 400, 10},
-		{"large enough for buffers of their own", 40000, 500},
-		{"and most wait", 40000, 10},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			l := loaded(t, 50, tt.size, tt.places)
-			const n = 5000
-			// A hundredth for what comes with time: collections that empty pools, timers.
-			if allocs := testing.AllocsPerRun(1, func() { l.run(n) }); allocs > n/100 {
-				t.Errorf("%v allocations for %d requests", allocs, n)
-			}
-		})
-	}
-}
-
 func BenchmarkRequest(b *testing.B) {
 	for _, bb := range []struct{ size, places int }{{400, 500}, {400, 50}, {16 << 10, 500}} {
 		b.Run(fmt.Sprintf("%dB/places=%d", bb.size, bb.places), func(b *testing.B) {

@@ -7,6 +7,25 @@ import (
 	"testing"
 )
 
+// stack is a Buffers that gives out again what came back, as a loop's pool does.
+type stack struct{ free [][]byte }
+
+func (s *stack) Get(n int) []byte {
+	if last := len(s.free) - 1; last >= 0 && cap(s.free[last]) >= n {
+		b := s.free[last]
+		s.free = s.free[:last]
+		return b
+	}
+	return make([]byte, 0, max(n, 4096))
+}
+
+func (s *stack) Put(b []byte) { s.free = append(s.free, b[:0]) }
+
+// request is what a minion's _return looks like on the wire: delimiter and body.
+func request(size int) []byte {
+	return AppendFrame(AppendFrame(nil, true, nil), false, bytes.Repeat([]byte{0x81}, size))
+}
+
 // BenchmarkFeed is a connection that never rests: messages of one size, read in pieces of one size.
 func BenchmarkFeed(b *testing.B) {
 	for _, size := range []int{40, 400, 4 << 10, 1 << 20} {

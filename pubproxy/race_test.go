@@ -1,5 +1,0 @@
-//go:build race
-
-package pubproxy
-
-const raceEnabled = true

@@ -1,5 +1,0 @@
-//go:build !race
-
-package retproxy
-
-const raceDetector = false
