@@ -95,17 +95,9 @@ func (m *minion) Command(name, data []byte) error {
 	case zmtp.CommandCancel:
 		m.fanout.cancel(m, data)
 	case zmtp.CommandPing:
-		_, context, err := zmtp.ParsePing(data)
-		if err != nil {
-			return err
-		}
-		return m.pong(context)
+		return m.pong(data)
 	case zmtp.CommandError:
-		reason, err := zmtp.ParseError(data)
-		if err != nil {
-			return err
-		}
-		return &zmtp.Fault{Reason: zmtp.ReasonPeerError, Detail: fmt.Sprintf("the peer says: %q", reason)}
+		return zmtp.Complaint(data)
 	}
 	return nil // PONG, and what later versions may add
 }
@@ -124,10 +116,13 @@ func (m *minion) subscribe(topic []byte) error {
 	return nil
 }
 
-// pong answers a PING with its context, between two messages: a command never stands inside one here.
-func (m *minion) pong(context []byte) error {
+// pong answers a PING, between two messages: a command never stands inside one here.
+func (m *minion) pong(ping []byte) error {
 	var space [64]byte
-	answer := zmtp.AppendPong(space[:0], context)
+	answer, err := zmtp.AppendAnswer(space[:0], ping)
+	if err != nil {
+		return err
+	}
 	if m.cursor != nil && m.cursor.inside() {
 		m.cursor.pong = bytes.Clone(answer) // the newest tells as much as all of them
 		return nil

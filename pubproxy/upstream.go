@@ -175,10 +175,10 @@ func (u *upstream) Command(name, data []byte) error {
 	if string(name) != zmtp.CommandPing {
 		return nil
 	}
-	_, pingContext, err := zmtp.ParsePing(data)
+	var space [64]byte
+	answer, err := zmtp.AppendAnswer(space[:0], data)
 	if err != nil {
 		return err
 	}
-	var space [64]byte
-	return u.conn.Write(zmtp.AppendPong(space[:0], pingContext))
+	return u.conn.Write(answer)
 }

@@ -229,10 +229,10 @@ func (k *link) Command(name, data []byte) error {
 	if string(name) != zmtp.CommandPing {
 		return nil
 	}
-	_, pingContext, err := zmtp.ParsePing(data)
+	var space [64]byte
+	answer, err := zmtp.AppendAnswer(space[:0], data)
 	if err != nil {
 		return err
 	}
-	var space [64]byte
-	return k.conn.Write(zmtp.AppendPong(space[:0], pingContext))
+	return k.conn.Write(answer)
 }

@@ -1,7 +1,6 @@
 package retproxy
 
 import (
-	"fmt"
 	"io"
 
 	"salt-broker/internal/reactor"
@@ -112,21 +111,17 @@ func (m *minion) Message(msg []byte) error {
 func (m *minion) Command(name, data []byte) error {
 	switch string(name) {
 	case zmtp.CommandPing:
-		_, context, err := zmtp.ParsePing(data)
+		var space [64]byte
+		answer, err := zmtp.AppendAnswer(space[:0], data)
 		if err != nil {
 			return err
 		}
-		var space [64]byte
-		if err := m.conn.Write(zmtp.AppendPong(space[:0], context)); err != nil {
+		if err := m.conn.Write(answer); err != nil {
 			return err
 		}
 		m.flow() // who only asks and never reads
 	case zmtp.CommandError:
-		reason, err := zmtp.ParseError(data)
-		if err != nil {
-			return err
-		}
-		return &zmtp.Fault{Reason: zmtp.ReasonPeerError, Detail: fmt.Sprintf("the peer says: %q", reason)}
+		return zmtp.Complaint(data)
 	}
 	return nil // PONG, and what later versions may add
 }

@@ -222,6 +222,25 @@ func ParseError(data []byte) (reason string, err error) {
 	return string(data[1:]), nil
 }
 
+// AppendAnswer appends the PONG that answers a PING with this data: it carries the PING's context (RFC 37, Connection
+// Heartbeating).
+func AppendAnswer(dst, ping []byte) ([]byte, error) {
+	_, context, err := ParsePing(ping)
+	if err != nil {
+		return nil, err
+	}
+	return AppendPong(dst, context), nil
+}
+
+// Complaint is what an ERROR with this data ends a connection with: always a fault, of the peer's making or ours.
+func Complaint(data []byte) error {
+	reason, err := ParseError(data)
+	if err != nil {
+		return err
+	}
+	return faultf(ReasonPeerError, "the peer says: %q", reason)
+}
+
 func isAlpha(c byte) bool {
 	c |= 0x20
 	return 'a' <= c && c <= 'z'
