@@ -12,6 +12,9 @@ import (
 	"salt-broker/internal/zmtp"
 )
 
+// maxUnsent is how much may wait on the link for the master to read, in bytes, beside what a new link is told at once.
+const maxUnsent = 64 << 10
+
 var errLinkStopped = errors.New("the broker stops")
 
 // upstream is the SUB side: the link to the master, which fills the log, and the union of what the loops' minions have
@@ -23,8 +26,9 @@ type upstream struct {
 	// Owned by the loop.
 	limits zmtp.Limits
 	watch  *heartbeat.Watch
-	union  map[string]int // prefixes, and how many loops have minions with them
-	conn   *reactor.Conn  // nil: no link
+	union  map[string]int      // prefixes, and how many loops have minions with them
+	untold map[string]struct{} // prefixes of which the master does not know yet that they came or went
+	conn   *reactor.Conn       // nil: no link
 	stream zmtp.Stream
 	ended  chan<- error // of the link's life
 	grown  bool         // the log has, since the loops were told
@@ -37,7 +41,7 @@ type upstream struct {
 
 func newUpstream(p *Proxy, l *reactor.Loop) *upstream {
 	return &upstream{
-		proxy: p, loop: l, union: make(map[string]int),
+		proxy: p, loop: l, union: make(map[string]int), untold: make(map[string]struct{}),
 		watch: heartbeat.New(l, p.options.HeartbeatInterval, p.options.HeartbeatTimeout),
 		limits: zmtp.Limits{
 			MaxMessage: p.options.MaxMessage, MaxFrames: maxFrames, MaxCommand: maxTopicBytes + 64, Buffers: l,
@@ -75,7 +79,9 @@ func (u *upstream) adopt(nc net.Conn, v zmtp.Version, ended chan<- error) {
 		ended <- err
 		return
 	}
+	c.Unbound() // count looks at what is kept
 	u.conn, u.ended = c, ended
+	clear(u.untold)
 	u.stream = zmtp.Stream{}
 	u.stream.SkipHandshake(v)
 	if v.AtLeast(3, 1) {
@@ -112,9 +118,53 @@ func (u *upstream) count(topic string, by int) {
 	if (before == 0) == (after == 0) || u.conn == nil {
 		return
 	}
-	// As a message, which is the form of ZMTP 3.0 that every master takes: the handshake said 3.0 for us.
-	var space [128]byte
-	u.send(zmtp.AppendSubscription(space[:0], []byte(topic), after == 0))
+	if len(u.untold) == 0 && u.conn.Kept() < maxUnsent {
+		var space [128]byte
+		u.send(u.news(space[:0], topic))
+		return
+	}
+	if _, ok := u.untold[topic]; ok { // there and back again: the master knows it as it is
+		delete(u.untold, topic)
+		return
+	}
+	if u.untold[topic] = struct{}{}; len(u.untold) == 1 {
+		u.loop.Post(u.tell) // what has been written in this turn may go at its end, and nobody call Writable
+	}
+}
+
+// news appends what the master has to know of a prefix. It is a message, which is the form of ZMTP 3.0 that every master
+// takes: the handshake said 3.0 for us.
+func (u *upstream) news(dst []byte, topic string) []byte {
+	return zmtp.AppendSubscription(dst, []byte(topic), u.union[topic] == 0)
+}
+
+// tell sends the master what it does not know yet, as much of it in a turn as does not keep others waiting. A master that
+// reads slowly is told less often of what comes and goes; the link does not end for it.
+func (u *upstream) tell() {
+	if u.conn == nil || u.conn.Closed() || len(u.untold) == 0 {
+		return
+	}
+	p := u.loop.Get(maxUnsent)
+	var topics []string
+	for topic := range u.untold {
+		p = u.news(p, topic)
+		if topics = append(topics, topic); len(p) > maxUnsent/2 {
+			break
+		}
+	}
+	n := u.conn.TryWrite(p) // short: Writable follows
+	if n > 0 {
+		for _, topic := range topics {
+			delete(u.untold, topic)
+		}
+	}
+	switch {
+	case n == len(p):
+		u.loop.Post(u.tell)
+	case n > 0:
+		u.send(p[n:])
+	}
+	u.loop.Put(p)
 }
 
 func (u *upstream) send(p []byte) {
@@ -137,7 +187,7 @@ func (u *upstream) Received(c *reactor.Conn, p []byte) error {
 }
 
 // Writable implements reactor.Handler.
-func (u *upstream) Writable(*reactor.Conn) {}
+func (u *upstream) Writable(*reactor.Conn) { u.tell() }
 
 // HalfClosed implements reactor.Handler: a master that publishes no more is gone.
 func (u *upstream) HalfClosed(c *reactor.Conn) { c.Close(io.EOF) }
