@@ -105,3 +105,20 @@ func TestSlowReaderOfALargeReplyIsNoDeadOne(t *testing.T) {
 		got += n
 	}
 }
+
+// TestWhoAsksTooMuchAndNeverReadsIsFreed: who is excused from heartbeats while too much of its own waits here is watched
+// again when it does not take the replies.
+func TestWhoAsksTooMuchAndNeverReadsIsFreed(t *testing.T) {
+	m := newMaster(t)
+	much := bytes.Repeat([]byte("x"), 8<<10)
+	m.script = func(a *ask) { a.answer(much) }
+	r := start(t, m, beating)
+	greedy := dial(t, r, as{socket: "DEALER", minor: 1})
+	_ = greedy.nc.SetReadBuffer(4 << 10)
+	one := zmtp.AppendFrame(zmtp.AppendFrame(nil, true, nil), false, []byte("x"))
+	if _, err := greedy.nc.Write(bytes.Repeat(one, 4*maxHeldRequests)); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "its end", func() bool { return r.Stats().Ends["heartbeat_timeout"] == 1 })
+	r.balanced()
+}

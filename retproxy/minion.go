@@ -31,6 +31,7 @@ type minion struct {
 	speaks31 bool // knows PING
 	many     bool // not a REQ: has the requests of many minions, perhaps
 	paused   bool // not read from
+	excused  bool // not watched, because its PONGs are not read
 }
 
 func newMinion(l *lane, c *reactor.Conn) *minion {
@@ -159,18 +160,19 @@ func (m *minion) settle() {
 func (m *minion) flow() {
 	enough := m.lane.draining || m.held >= maxHeldRequests || m.heldBytes >= maxHeldBytes
 	full := enough || m.conn.Kept() > maxReplyBacklog
-	if full == m.paused {
-		return
-	}
-	if m.paused = full; full {
-		m.conn.PauseRead()
-		if enough {
-			m.lane.minionWatch.Remove(m.conn) // its PONGs are not read; who does not take its replies is watched on
+	if full != m.paused {
+		if m.paused = full; full {
+			m.conn.PauseRead()
+		} else {
+			m.conn.ResumeRead()
 		}
+	}
+	if enough == m.excused {
 		return
 	}
-	m.conn.ResumeRead()
-	if m.speaks31 && !m.conn.HasHalfClosed() {
+	if m.excused = enough; enough {
+		m.lane.minionWatch.Remove(m.conn)
+	} else if m.speaks31 && !m.conn.HasHalfClosed() { // who does not take its replies is watched, read from or not
 		m.lane.minionWatch.Add(m.conn)
 	}
 }
