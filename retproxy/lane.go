@@ -82,6 +82,9 @@ func (l *lane) notify() {
 func (l *lane) request(m *minion, msg []byte) {
 	l.requests.Add(1)
 	l.requestBytes.Add(uint64(len(msg)))
+	for !m.many && m.first != nil { // a REQ that asks again has given up what it asked before: ZMQ_REQ_RELAXED
+		l.forget(m.first)
+	}
 	k := l.ordinary
 	if len(msg) >= bulkBytes {
 		k = l.bulk

@@ -70,7 +70,7 @@ type Stats struct {
 	Waiting      int    // requests here now, for a place at the master
 	InFlight     int    // requests at the master now
 	TooLarge     uint64 // requests that were refused, of a peer that has many: see size.go
-	Forgotten    uint64 // requests whose minion left while they waited here: not sent
+	Forgotten    uint64 // requests whose minion left, or asked anew, while they waited here: not sent
 	Unwanted     uint64 // replies for a minion that has left
 	Unroutable   uint64 // replies without a routing frame of this broker
 	Late         uint64 // replies after the deadline, passed on all the same
