@@ -64,6 +64,13 @@ func (a *answerer) request(c *reactor.Conn, msg []byte) error {
 	}
 	envelope := msg[:len(msg)-len(request)]
 	n := m.count.requests.Add(1)
+	if m.options.OnRequest != nil {
+		if body, _, err := zmtp.CutFrame(request); err == nil {
+			if q, err := parseRequest(body); err == nil {
+				m.options.OnRequest(int(q.minion), q.nonce)
+			}
+		}
+	}
 	if m.muted.Load() || m.options.Lose != nil && m.options.Lose(n) {
 		m.count.lost.Add(1)
 		return nil

@@ -53,7 +53,7 @@ type crewCounters struct {
 	jobs, missed, missedAway, doubled   atomic.Uint64
 	damaged, strayed                    atomic.Uint64
 	requests, replies, timedOut, broken atomic.Uint64
-	leftOut, wrongReplies, pings        atomic.Uint64
+	leftOut, late, wrongReplies, pings  atomic.Uint64
 }
 
 func newCrew(m *Minions, l *reactor.Loop) *crew {
@@ -63,7 +63,13 @@ func newCrew(m *Minions, l *reactor.Loop) *crew {
 		reqHello: hello(m.options.Version, zmtp.REQ, nil),
 	}
 	c.handshakes = l.NewActivity(m.options.Timeout, func(conn *reactor.Conn) { conn.Close(errTimeout) })
-	c.patience = l.NewActivity(m.options.Timeout, func(conn *reactor.Conn) { conn.Close(errTimeout) })
+	c.patience = l.NewActivity(m.options.Timeout, func(conn *reactor.Conn) {
+		if r, ok := conn.Handler().(*reqLink); ok && r.ready && m.options.KeepOnTimeout {
+			r.giveUp()
+			return
+		}
+		conn.Close(errTimeout)
+	})
 	return c
 }
 

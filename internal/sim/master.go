@@ -39,6 +39,9 @@ type MasterOptions struct {
 	ServiceTime time.Duration
 	// Workers is how many requests are served at a time, on each loop, with a ServiceTime; 0 means 5, Salt's default.
 	Workers int
+	// OnRequest, when set, is told of every request of a stand-in minion that comes, before anything is done with it:
+	// whose it is, and the how manieth of that minion, from 1. It is called on a loop and must not block.
+	OnRequest func(minion int, request uint64)
 	// Lose, when set, is asked for every request, counted from 1, whether it is to be left without an answer. It is
 	// called on a loop.
 	Lose func(request uint64) bool

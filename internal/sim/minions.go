@@ -56,11 +56,16 @@ type MinionsOptions struct {
 	Resting bool
 	// Busy has every minion make its next request as soon as the reply is there, from the first Ask on.
 	Busy bool
+	// Insist has a minion that has got no reply ask again, after Reconnect, until it gets one.
+	Insist bool
 	// RequestBytes and ReplyBytes are the sizes of the bodies; 0 means [DefaultRequestBytes] and [DefaultReplyBytes].
 	RequestBytes, ReplyBytes int
 	// Timeout is how long a minion waits for a reply, connecting included, and for a handshake; 0 means 60 s, Salt's
 	// default. Then it gives up, and closes the connection.
 	Timeout time.Duration
+	// KeepOnTimeout has a minion that gives up keep its connection, if that is made, and ask again over it, as a REQ with
+	// ZMQ_REQ_RELAXED. The reply to what it has given up is counted, Late, and is no fault.
+	KeepOnTimeout bool
 
 	// The hooks are called on a loop and must not block. OnFault is told what Faults counts.
 	OnJob   func(minion int, job Job)
@@ -101,6 +106,7 @@ type MinionsStats struct {
 	TimedOut     uint64 // requests without a reply in time
 	Broken       uint64 // requests whose connection ended before the reply
 	LeftOut      uint64 // requests not made at their time, because the one before was not answered
+	Late         uint64 // replies to what a minion has given up, over a connection that it keeps
 	WrongReplies uint64 // somebody else's, damaged, or not asked for
 	Latency      Latency
 	Pings        uint64
@@ -171,6 +177,13 @@ func (m *Minions) AskAll() {
 			}
 		})
 	}
+}
+
+// Waits says whether a minion waits for the reply to this request now: see MasterOptions.OnRequest. Numbers that no minion
+// has wait for nothing.
+func (m *Minions) Waits(number int, request uint64) bool {
+	i := number - m.options.First
+	return i >= 0 && i < len(m.minions) && request > 0 && m.minions[i].req.open.Load() == request
 }
 
 // Rest ends what Interval and Busy have begun: no minion makes another request by itself. Replies that are due still come.
@@ -269,6 +282,7 @@ func (m *Minions) Stats() MinionsStats {
 		s.TimedOut += n.timedOut.Load()
 		s.Broken += n.broken.Load()
 		s.LeftOut += n.leftOut.Load()
+		s.Late += n.late.Load()
 		s.WrongReplies += n.wrongReplies.Load()
 		s.Pings += n.pings.Load()
 		s.PeerFaults += n.peerFaults.Load()

@@ -5,6 +5,7 @@ package sim
 import (
 	"errors"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"salt-broker/internal/reactor"
@@ -22,7 +23,8 @@ type reqLink struct {
 	waiting  bool // for the reply to
 	nonce    uint64
 	askedAt  time.Time
-	answered bool // the reply has come; what follows from it waits until the stream is done with its input
+	open     atomic.Uint64 // the nonce while waiting, else 0; read anywhere
+	answered bool          // the reply has come; what follows from it waits until the stream is done with its input
 }
 
 // ask makes a request, unless one is under way.
@@ -33,6 +35,7 @@ func (r *reqLink) ask() {
 	c := r.minion.crew
 	r.waiting = true
 	r.nonce++
+	r.open.Store(r.nonce)
 	r.askedAt = time.Now()
 	c.count.requests.Add(1)
 	c.count.waiting.Add(1)
@@ -75,14 +78,23 @@ func (r *reqLink) send() {
 // over ends the wait for a reply, which came or did not.
 func (r *reqLink) over() {
 	r.waiting = false
+	r.open.Store(0)
 	r.minion.crew.count.waiting.Add(-1)
 }
 
-// next makes the next request of a busy minion: at once after a reply, else after a pause.
+// giveUp ends the wait and keeps the connection.
+func (r *reqLink) giveUp() {
+	r.minion.crew.count.timedOut.Add(1)
+	r.over()
+	r.next(false)
+}
+
+// next makes the next request of a busy minion, at once after a reply, else after a pause; that of one that insists only
+// when there was no reply.
 func (r *reqLink) next(answered bool) {
-	c := r.minion.crew
+	c, o := r.minion.crew, &r.minion.crew.all.options
 	switch {
-	case !c.all.options.Busy || c.resting:
+	case c.resting || !o.Busy && (answered || !o.Insist):
 	case answered:
 		r.minion.ask()
 	default:
@@ -167,7 +179,7 @@ func (r *reqLink) Command(name, data []byte) error {
 // Message checks a reply.
 func (r *reqLink) Message(msg []byte) error {
 	c, one := r.minion.crew, r.minion
-	if !r.waiting {
+	if !r.waiting && !c.all.options.KeepOnTimeout {
 		c.fault(one, &c.count.wrongReplies, 1, "a reply that nobody asked for")
 		return nil
 	}
@@ -183,6 +195,9 @@ func (r *reqLink) Message(msg []byte) error {
 		return nil
 	case minion != uint32(one.number):
 		c.fault(one, &c.count.wrongReplies, 1, "the reply of %s", MinionID(int(minion)))
+		return nil
+	case c.all.options.KeepOnTimeout && (nonce < r.nonce || nonce == r.nonce && !r.waiting):
+		c.count.late.Add(1)
 		return nil
 	case nonce != r.nonce:
 		c.fault(one, &c.count.wrongReplies, 1, "the reply to request %d, and %d is open", nonce, r.nonce)
