@@ -12,6 +12,9 @@ import (
 // sweepInterval is how often minions that lag are held to the high-water mark when they do not read at all.
 const sweepInterval = time.Second
 
+// forgetPerTurn is how many subscriptions of a minion that has left are canceled in a turn.
+const forgetPerTurn = 1000
+
 // fanout brings what is in the log to the minions of one loop.
 type fanout struct {
 	proxy *Proxy
@@ -188,7 +191,11 @@ func (f *fanout) write(r *run) bool {
 func (f *fanout) subscribe(m *minion, topic []byte) {
 	if len(topic) > 0 {
 		prefix := string(topic) // one copy for the tree and for the union
-		if _, first := f.tree.add(m, prefix); first {
+		added, first := f.tree.add(m, prefix)
+		if added {
+			m.topicBytes += uint32(len(prefix))
+		}
+		if first {
 			f.proxy.upstream.change(f.loop, prefix, +1)
 		}
 		return
@@ -217,7 +224,11 @@ func (f *fanout) has(m *minion, topic []byte) bool {
 // cancel takes a prefix from a minion's subscriptions.
 func (f *fanout) cancel(m *minion, topic []byte) {
 	if len(topic) > 0 {
-		if _, last := f.tree.remove(m, topic); last {
+		removed, last := f.tree.remove(m, topic)
+		if removed {
+			m.topicBytes -= uint32(len(topic))
+		}
+		if last {
 			f.proxy.upstream.change(f.loop, string(topic), -1)
 		}
 		return
@@ -244,7 +255,19 @@ func (f *fanout) leave(m *minion) {
 		m.cursor = nil
 	}
 	f.cancel(m, nil)
-	f.tree.removeAll(m, func(prefix string) { f.proxy.upstream.change(f.loop, prefix, -1) })
+	f.forget(m)
+}
+
+// forget cancels the subscriptions of a minion that has left, some in a turn: it may have a hundred thousand, and others
+// should not wait for that. What matches one meanwhile is written to a closed connection.
+func (f *fanout) forget(m *minion) {
+	for len(m.entries) > 0 {
+		f.tree.removeSome(m, forgetPerTurn, func(prefix string) { f.proxy.upstream.change(f.loop, prefix, -1) })
+		if len(m.entries) > 0 && f.loop.Post(func() { f.forget(m) }) {
+			return
+		}
+	}
+	m.entries = nil
 	f.minions.Add(-1)
 }
 

@@ -15,7 +15,7 @@ const maxKept = 64 << 10
 
 var (
 	errSubscriptions = &admission.Refusal{
-		End: admission.EndSubscriptions, Text: "subscribes to more prefixes than max_subscriptions allows",
+		End: admission.EndSubscriptions, Text: "subscribes to more prefixes, or longer ones, than max_subscriptions allows",
 	}
 	errBehind = &admission.Refusal{
 		End: admission.EndBehind, Text: "does not read: has lost more publishes than max_lost_publishes allows",
@@ -35,6 +35,7 @@ type minion struct {
 	run        int32  // in the fan-out's list of runs, -1: not there
 	seen       uint32 // stamp of the last message that matched
 	lost       uint32 // publishes
+	topicBytes uint32 // of its entries
 	everything bool   // subscribed to ''
 }
 
@@ -109,7 +110,9 @@ func (m *minion) subscribe(topic []byte) error {
 			Detail: fmt.Sprintf("subscribes to a prefix of %d bytes (limit %d)", len(topic), maxTopicBytes),
 		}
 	}
-	if len(m.entries) >= m.fanout.proxy.options.MaxSubscriptions && !m.fanout.has(m, topic) {
+	most := m.fanout.proxy.options.MaxSubscriptions
+	full := len(m.entries) >= most || int(m.topicBytes)+len(topic) > topicRoom+most*usualTopicBytes
+	if full && !m.fanout.has(m, topic) {
 		return errSubscriptions
 	}
 	m.fanout.subscribe(m, topic)

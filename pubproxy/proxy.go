@@ -19,6 +19,13 @@ import (
 // maxTopicBytes is the longest prefix that a minion may subscribe to. Salt's have 40 bytes (sha1hex of a minion's id).
 const maxTopicBytes = 4096
 
+// All prefixes of a minion together may have usualTopicBytes for each that max_subscriptions allows, and topicRoom more:
+// a hundred thousand of the longest would take half a gigabyte.
+const (
+	usualTopicBytes = 64
+	topicRoom       = 64 << 10
+)
+
 // Options of a publish proxy. There are no defaults here: package config has them.
 type Options struct {
 	// Listen is the address for minions, host:port (Salt: interface, publish_port).

@@ -151,15 +151,15 @@ func (t *tree) remove(m *minion, prefix []byte) (removed, last bool) {
 	return true, t.drop(m, e)
 }
 
-// removeAll cancels all of a minion's subscriptions; last is told the prefixes that nobody of the tree has any more.
-func (t *tree) removeAll(m *minion, last func(prefix string)) {
-	for i := len(m.entries) - 1; i >= 0; i-- {
+// removeSome cancels up to n of a minion's subscriptions; last is told the prefixes that nobody of the tree has any more.
+func (t *tree) removeSome(m *minion, n int, last func(prefix string)) {
+	end := max(0, len(m.entries)-n)
+	for i := len(m.entries) - 1; i >= end; i-- {
 		prefix := m.entries[i].node.prefix()
 		if t.drop(m, i) {
 			last(prefix)
 		}
 	}
-	m.entries = nil
 }
 
 // drop takes entry i of a minion out of its node and of the minion's list, the last of each moving to the free place.

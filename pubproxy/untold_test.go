@@ -20,7 +20,7 @@ func TestMasterThatReadsSlowly(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = ln.Close() }()
-	p := start(t, ln.Addr().String(), func(o *Options) { o.MaxSubscriptions = topics + 2 })
+	p := start(t, ln.Addr().String(), func(o *Options) { o.MaxSubscriptions = 4 * topics })
 	link, err := ln.Accept()
 	if err != nil {
 		t.Fatal(err)
