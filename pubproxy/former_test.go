@@ -1,0 +1,44 @@
+package pubproxy
+
+import (
+	"reflect"
+	"testing"
+)
+
+// Every counter of a former proxy is added, those of later versions too: a counter is a uint64, what is so now an int.
+func TestNumbersOutliveTheirProxy(t *testing.T) {
+	numbers := func() Stats {
+		s := Stats{Ends: map[string]uint64{"left": 1}}
+		for _, f := range reflect.ValueOf(&s).Elem().Fields() {
+			switch f.Kind() {
+			case reflect.Uint64:
+				f.SetUint(1)
+			case reflect.Int:
+				f.SetInt(1)
+			}
+		}
+		return s
+	}
+	former, present := numbers(), numbers()
+	after := present.After(former).After(Stats{})
+	ended := after.Ended()
+	for field, f := range reflect.ValueOf(after).Fields() {
+		end := reflect.ValueOf(ended).FieldByIndex(field.Index)
+		switch f.Kind() {
+		case reflect.Uint64:
+			if f.Uint() != 2 || end.Uint() < 2 {
+				t.Errorf("%s is %d, want 2, and %d in the end", field.Name, f.Uint(), end.Uint())
+			}
+		case reflect.Int:
+			if f.Int() != 1 || end.Int() != 0 {
+				t.Errorf("%s is %d, want 1, and %d in the end, want 0", field.Name, f.Int(), end.Int())
+			}
+		}
+	}
+	if after.Ends["left"] != 2 || former.Ends["left"] != 1 || present.Ends["left"] != 1 {
+		t.Errorf("%v, %v, %v", after.Ends, former.Ends, present.Ends)
+	}
+	if zero := present.After(Stats{}); zero.Ends["left"] != 1 {
+		t.Errorf("%v", zero.Ends)
+	}
+}
