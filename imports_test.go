@@ -36,7 +36,7 @@ var mayImport = map[string][]string{
 	"internal/salt":      {},
 	"internal/sim":       {"internal/reactor", "internal/salt", "internal/zmtp"},
 	"internal/status":    {"pubproxy", "retproxy", "internal/master"},
-	"internal/supervise": {},
+	"internal/supervise": {"internal/reactor"},
 	"internal/zmtp":      {},
 	// The relay is driven from outside or through its Options, as main does it.
 	"bench": {"config", "pubproxy", "retproxy", "internal/master", "internal/reactor", "internal/sim", "internal/zmtp"},

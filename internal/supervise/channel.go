@@ -1,0 +1,99 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"runtime/debug"
+	"sync"
+
+	"salt-broker/internal/reactor"
+)
+
+var errEnded = errors.New("ended by itself")
+
+// Proxy is what a channel runs. It runs once.
+type Proxy[S any] interface {
+	// Run works until ctx ends, and returns nil then, when all that it has is closed: the port included.
+	Run(ctx context.Context) error
+	// Stats is a snapshot of what the proxy has done. It is safe from any goroutine, also when Run has returned.
+	Stats() S
+}
+
+// Counted are the numbers of a proxy, which survive it.
+type Counted[S any] interface {
+	// After adds what former proxies have counted to the numbers of the present one. What is so now, a number of
+	// connections or the state of a link, is the present one's.
+	After(former S) S
+	// Ended are the numbers of a proxy that has ended: it has nothing now.
+	Ended() S
+}
+
+// Channel is a proxy that can be started again, as another one.
+type Channel[S Counted[S], P Proxy[S]] struct {
+	name  string
+	again func() (P, error)
+
+	mu      sync.Mutex
+	present P
+	there   bool // present is one
+	former  S    // of those before it, all together
+}
+
+// NewChannel makes a channel of a proxy that has its port already, so that a port that is taken is known before anything
+// is served. again makes a proxy like it, with the same port, when the one before has ended. name is for the log.
+func NewChannel[S Counted[S], P Proxy[S]](name string, first P, again func() (P, error)) *Channel[S, P] {
+	return &Channel[S, P]{name: name, again: again, present: first, there: true}
+}
+
+// Name is what the channel is called.
+func (c *Channel[S, P]) Name() string { return c.name }
+
+// Stats are the counters of all proxies that the channel has had, and what is so now of the present one; between two of
+// them there is nobody. It is safe from any goroutine.
+func (c *Channel[S, P]) Stats() S {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.there {
+		return c.former
+	}
+	return c.present.Stats().After(c.former)
+}
+
+// Live is one life of the channel: it runs the proxy that it has, or a new one. A panic is a [*reactor.PanicError].
+// It is called again when it has returned.
+func (c *Channel[S, P]) Live(ctx context.Context) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &reactor.PanicError{Value: p, Stack: debug.Stack()}
+		}
+	}()
+	proxy, err := c.proxy()
+	if err != nil {
+		return err
+	}
+	defer c.retire()
+	return proxy.Run(ctx)
+}
+
+func (c *Channel[S, P]) proxy() (P, error) {
+	if c.there { // only the lives change it, and they follow each other
+		return c.present, nil
+	}
+	p, err := c.again()
+	if err != nil {
+		return p, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.present, c.there = p, true
+	return p, nil
+}
+
+// retire keeps what a proxy has counted and lets it go.
+func (c *Channel[S, P]) retire() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.former = c.present.Stats().After(c.former).Ended()
+	var none P
+	c.present, c.there = none, false
+}

@@ -1,0 +1,7 @@
+// Package supervise keeps the channels of a broker going: one that fails is started again, the other one notices
+// nothing, and one that fails again and again ends the process, so that whoever has started it decides (systemd's
+// Restart).
+//
+// It is a tree of supervisors of github.com/thejerf/suture, one for each channel, so that their failures are counted
+// apart (tree.go). What a channel runs is made anew for each of its lives (channel.go).
+package supervise
