@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -13,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"salt-broker/config"
-	"salt-broker/internal/reactor"
+	"salt-broker/internal/supervise"
 	"salt-broker/pubproxy"
 	"salt-broker/retproxy"
 )
@@ -85,13 +84,27 @@ func start(ctx context.Context, c config.Config, files []string, owner *account,
 	if err := owner.become(); err != nil {
 		return err
 	}
-	publish, err := pubproxy.New(publishOptions(c, log)) //nolint:contextcheck // opening a port does not wait for anything
-	if err != nil {
-		return cannotListen(err, "publish_port", c.PublishPort, c.Interface)
+	newPublish := func() (*pubproxy.Proxy, error) { //nolint:contextcheck // opening a port does not wait for anything
+		p, err := pubproxy.New(publishOptions(c, log))
+		if err != nil {
+			return nil, cannotListen(err, "publish_port", c.PublishPort, c.Interface)
+		}
+		return p, nil
 	}
-	request, err := retproxy.New(requestOptions(c, log)) //nolint:contextcheck // opening a port does not wait for anything
+	newRequest := func() (*retproxy.Proxy, error) { //nolint:contextcheck // opening a port does not wait for anything
+		p, err := retproxy.New(requestOptions(c, log))
+		if err != nil {
+			return nil, cannotListen(err, "ret_port", c.RetPort, c.Interface)
+		}
+		return p, nil
+	}
+	publish, err := newPublish()
 	if err != nil {
-		return cannotListen(err, "ret_port", c.RetPort, c.Interface)
+		return err
+	}
+	request, err := newRequest()
+	if err != nil {
+		return err
 	}
 	// After the ports: a second broker with the same configuration must not take the file of the first one.
 	if err := writePIDFile(c.PIDFile); err != nil {
@@ -103,19 +116,13 @@ func start(ctx context.Context, c config.Config, files []string, owner *account,
 	notify(ready, fmt.Sprintf("minions connect to %v and %v, master %s", publish.Addr(), request.Addr(), c.Master))
 	tellParent()
 
+	publishes := supervise.NewChannel("publish", publish, newPublish)
+	requests := supervise.NewChannel("request", request, newRequest)
 	s := serving{log: log, drain: c.DrainTimeout, twins: twinSignals}
-	err = s.run(ctx, signals, channel{"publish", publish}, channel{"request", request})
-	farewell(main, publish.Stats(), request.Stats(), time.Since(s.since))
+	err = s.run(ctx, signals, publishes, requests)
+	farewell(main, publishes.Stats(), requests.Stats(), time.Since(s.since))
 	return err
 }
 
-// last logs the error that ends the process. The terminal gets it from say, and sees only the stack of a panic here.
-func (l *logging) last(err error) {
-	var panicked *reactor.PanicError
-	if errors.As(err, &panicked) {
-		for line := range linesOf(panicked.Stack) {
-			l.Log(logrus.FatalLevel, line) // Log does not exit, in contrast to Fatal
-		}
-	}
-	l.fileOnly(logrus.FatalLevel, oneLineEach(err))
-}
+// last logs the error that ends the process. The terminal gets it from say.
+func (l *logging) last(err error) { l.fileOnly(logrus.FatalLevel, oneLineEach(err)) }

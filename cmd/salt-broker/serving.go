@@ -3,23 +3,12 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"syscall"
 	"time"
 
-	"golang.org/x/sync/errgroup"
+	"salt-broker/internal/supervise"
 )
-
-// channel is one of the two proxies.
-type channel struct {
-	name string
-	proxy
-}
-
-type proxy interface {
-	Run(ctx context.Context) error
-}
 
 // serving is the time between the ports' opening and the end of the last connection.
 type serving struct {
@@ -27,6 +16,8 @@ type serving struct {
 	drain time.Duration // what stopping may take
 	twins time.Duration // a signal that comes so soon after the first to stop is the same one
 	since time.Time     // when stopping began
+
+	restarts supervise.Options // Log and GivenUp are set here
 }
 
 // twinSignals is shorter than anybody presses a key twice. timeout(1) and others signal a process and then its group,
@@ -36,9 +27,9 @@ const twinSignals = 100 * time.Millisecond
 // errTwice ends a process whose operator does not want to wait.
 var errTwice = errors.New("told to stop twice: ended at once, without waiting for requests under way")
 
-// run runs the channels until a signal asks to stop, or one of them fails, which stops the other. A second signal does
-// not wait for them.
-func (s *serving) run(ctx context.Context, signals <-chan os.Signal, channels ...channel) error {
+// run runs the channels until a signal asks to stop, or one of them fails again and again, which stops the other. A
+// second signal does not wait for them.
+func (s *serving) run(ctx context.Context, signals <-chan os.Signal, channels ...supervise.Service) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	defer func() {
@@ -46,36 +37,33 @@ func (s *serving) run(ctx context.Context, signals <-chan os.Signal, channels ..
 			s.since = time.Now()
 		}
 	}()
-	tasks, ctx := errgroup.WithContext(ctx)
-	for _, c := range channels {
-		tasks.Go(func() error {
-			err := c.Run(ctx)
-			if err == nil && ctx.Err() == nil {
-				err = errors.New("ended by itself")
-			}
-			if err != nil {
-				return fmt.Errorf("%s channel: %w", c.name, err)
-			}
-			return nil
-		})
+	givenUp := make(chan struct{})
+	o := s.restarts
+	o.Log = s.log
+	o.GivenUp = func(err error) {
+		s.log.WithError(err).Error("one channel fails again and again, and so the other one is stopped") // draining may take long
+		close(givenUp)
 	}
+	tree := supervise.New(o, channels...)
 	ended := make(chan error, 1)
-	go func() { ended <- tasks.Wait() }()
+	go func() { ended <- tree.Run(ctx) }()
 
-	stopping := ctx.Done()
+	told, failed := ctx.Done(), (<-chan struct{})(givenUp)
+	stopping := func() {
+		told, failed = nil, nil
+		s.since = time.Now()
+		notify(stops, "waiting for requests under way to be answered")
+		s.log.WithField("drain_timeout", s.drain).Info("stopping: no new connections; requests under way may still be answered")
+	}
 	var first time.Time // when the first signal to stop came
 	for {
 		select {
 		case err := <-ended:
 			return err
-		case <-stopping:
-			stopping = nil
-			s.since = time.Now()
-			if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
-				s.log.WithError(cause).Error("one channel has failed, and so the other one is stopped") // draining may take long
-			}
-			notify(stops, "waiting for requests under way to be answered")
-			s.log.WithField("drain_timeout", s.drain).Info("stopping: no new connections; requests under way may still be answered")
+		case <-told:
+			stopping()
+		case <-failed:
+			stopping()
 		case sig := <-signals:
 			switch sig {
 			case syscall.SIGUSR1:

@@ -12,12 +12,24 @@ import (
 
 	"salt-broker/config"
 	"salt-broker/internal/reactor"
+	"salt-broker/internal/supervise"
 )
 
 // acting is a proxy that does what a test says.
 type acting func(ctx context.Context) error
 
 func (a acting) Run(ctx context.Context) error { return a(ctx) }
+func (a acting) Stats() nothingCounted         { return nothingCounted{} }
+
+type nothingCounted struct{}
+
+func (n nothingCounted) After(nothingCounted) nothingCounted { return n }
+func (n nothingCounted) Ended() nothingCounted               { return n }
+
+// always is a channel that does the same in each of its lives.
+func always(name string, what acting) supervise.Service {
+	return supervise.NewChannel(name, what, func() (acting, error) { return what, nil })
+}
 
 func untilStopped(ctx context.Context) error {
 	<-ctx.Done()
@@ -35,12 +47,24 @@ func TestServing(t *testing.T) {
 	}{
 		{"told to stop", []os.Signal{syscall.SIGTERM}, untilStopped, "", "[INFO    ] told to stop: terminated\n"},
 		{"one signal that comes twice", []os.Signal{syscall.SIGTERM, syscall.SIGTERM}, untilStopped, "", ""},
-		{"a failure stops the other", nil, func(context.Context) error { return errors.New("no memory") }, "publish channel: no memory", `[ERROR   ] one channel has failed, and so the other one is stopped error="publish channel: no memory"`},
-		{"an end that nobody asked for", nil, func(context.Context) error { return nil }, "publish channel: ended by itself", ""},
 		{
-			"a panic", nil, func(context.Context) error { return panicked },
-			"publish channel: panic on an event loop: index out of range; this is a fault of salt-broker's own: please report it with the stack in the log",
-			"[CRITICAL] goroutine 9 [running]:\n[CRITICAL] main.f()\n[CRITICAL]     /src/f.go:1\n",
+			"failing again and again stops the other", nil, func(context.Context) error { return errors.New("no memory") },
+			"publish channel: failed 6 times, too often to go on: no memory",
+			`[ERROR   ] one channel fails again and again, and so the other one is stopped error="publish channel: failed 6 times, too often to go on: no memory"`,
+		},
+		{
+			"a failure starts it again", nil, func(context.Context) error { return errors.New("no memory") },
+			"publish channel: failed 6 times, too often to go on: no memory",
+			`[ERROR   ] the publish channel has failed, its minions were cut off and will connect again; it starts again now error="no memory" failures=1`,
+		},
+		{
+			"ends that nobody asked for", nil, func(context.Context) error { return nil },
+			"publish channel: failed 6 times, too often to go on: ended by itself", "",
+		},
+		{
+			"panics", nil, func(context.Context) error { return panicked },
+			"publish channel: failed 6 times, too often to go on: panic on an event loop: index out of range; this is a fault of salt-broker's own: please report it with the stack in the log",
+			"[CRITICAL] publish channel: panic on an event loop: index out of range\n[CRITICAL] goroutine 9 [running]:\n[CRITICAL] main.f()\n[CRITICAL]     /src/f.go:1\n",
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -50,8 +74,8 @@ func TestServing(t *testing.T) {
 			for _, s := range test.signals {
 				signals <- s
 			}
-			s := serving{log: log, twins: time.Hour}
-			err := s.run(t.Context(), signals, channel{"publish", test.first}, channel{"request", acting(untilStopped)})
+			s := serving{log: log, twins: time.Hour, restarts: supervise.Options{Pause: time.Millisecond}}
+			err := s.run(t.Context(), signals, always("publish", test.first), always("request", untilStopped))
 			if err != nil {
 				log.last(err)
 			}
@@ -93,7 +117,7 @@ func TestSecondSignalDoesNotWaitForTheChannels(t *testing.T) {
 	signals <- syscall.SIGTERM
 	signals <- syscall.SIGINT
 	s := serving{log: log}
-	if err := s.run(t.Context(), signals, channel{"publish", acting(hanging)}); !errors.Is(err, errTwice) {
+	if err := s.run(t.Context(), signals, always("publish", hanging)); !errors.Is(err, errTwice) {
 		t.Errorf("error %v", err)
 	}
 	close(goOn)

@@ -1,11 +1,11 @@
 package main
 
 import (
-	"iter"
 	"runtime"
-	"strings"
 
 	"github.com/sirupsen/logrus"
+
+	"salt-broker/internal/supervise"
 )
 
 // maxStacks is how much of all stacks is logged, in bytes. There are a few goroutines a loop, so it is plenty.
@@ -21,20 +21,8 @@ func (l *logging) stacks() {
 		n = runtime.Stack(buf, true)
 	}
 	l.always(logrus.InfoLevel, "SIGUSR1: the stacks of all goroutines follow")
-	for line := range linesOf(buf[:n]) {
+	for line := range supervise.Lines(buf[:n]) {
 		l.always(logrus.InfoLevel, line)
 	}
 	l.always(logrus.InfoLevel, "SIGUSR1: end of stacks")
-}
-
-// linesOf yields the lines of a stack as the log can have them: without tabs, and without those that are empty.
-func linesOf(stack []byte) iter.Seq[string] {
-	return func(yield func(line string) bool) {
-		for line := range strings.Lines(string(stack)) {
-			line = strings.ReplaceAll(strings.TrimRight(line, "\n"), "\t", "    ")
-			if line != "" && !yield(line) {
-				return
-			}
-		}
-	}
 }
