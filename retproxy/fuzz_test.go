@@ -183,7 +183,7 @@ func (l *life) holds(fed int) {
 	if l.link == nil && l.sent > 0 || l.flying > l.lane.share || l.queued+l.flying > l.lane.share {
 		l.fails("%d are at the master and %d in the queue", l.flying, l.queued)
 	}
-	if most := 512*(n+1) + 4*fed; memory > most { // no buffer is smaller than 512 bytes
+	if most := 1024 + 10*fed; memory > most { // what is tiny has what it needs, else 512 bytes and more
 		l.fails("%d bytes are held after %d", memory, fed)
 	}
 }

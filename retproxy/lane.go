@@ -1,6 +1,7 @@
 package retproxy
 
 import (
+	"bytes"
 	"sync/atomic"
 	"time"
 
@@ -8,6 +9,10 @@ import (
 	"salt-broker/internal/reactor"
 	"salt-broker/internal/zmtp"
 )
+
+// tinyBytes is the size below which a request that waits gets no buffer of the pool, of which the smallest has 512 bytes:
+// none of Salt's is so small, and who sends thousands of them should not get a hundred times their size.
+const tinyBytes = 128
 
 // lane is what one event loop does: its minions, its links to the master, and the requests between them.
 type lane struct {
@@ -104,7 +109,9 @@ func (l *lane) request(m *minion, msg []byte) {
 	}
 	r := l.newRequest()
 	r.minion = m
-	if r.msg = m.stream.Take(); r.msg == nil {
+	if len(msg) < tinyBytes {
+		r.msg = bytes.Clone(msg)
+	} else if r.msg = m.stream.Take(); r.msg == nil {
 		r.msg = append(l.loop.Get(len(msg)), msg...)
 	}
 	m.hold(r)
