@@ -12,8 +12,8 @@ import (
 	"salt-broker/internal/zmtp"
 )
 
-// maxUnsent is how much may wait on the link for the master to read, in bytes, beside what a new link is told at once.
-const maxUnsent = 64 << 10
+// tellBytes is how much the master is told of in a turn, in bytes, beside what a new link hears at once.
+const tellBytes = 32 << 10
 
 var errLinkStopped = errors.New("the broker stops")
 
@@ -24,14 +24,16 @@ type upstream struct {
 	loop  *reactor.Loop
 
 	// Owned by the loop.
-	limits zmtp.Limits
-	watch  *heartbeat.Watch
-	union  map[string]int      // prefixes, and how many loops have minions with them
-	untold map[string]struct{} // prefixes of which the master does not know yet that they came or went
-	conn   *reactor.Conn       // nil: no link
-	stream zmtp.Stream
-	ended  chan<- error // of the link's life
-	grown  bool         // the log has, since the loops were told
+	limits  zmtp.Limits
+	watch   *heartbeat.Watch
+	union   map[string]int      // prefixes, and how many loops have minions with them
+	untold  map[string]struct{} // prefixes of which the master does not know yet that they came or went
+	conn    *reactor.Conn       // nil: no link
+	order   []string            // they, in the order of their last change; may have some that are told already
+	telling bool                // tell has been posted, or the link will be writable
+	stream  zmtp.Stream
+	ended   chan<- error // of the link's life
+	grown   bool         // the log has, since the loops were told
 
 	// Shared.
 	topics   atomic.Int64
@@ -79,9 +81,10 @@ func (u *upstream) adopt(nc net.Conn, v zmtp.Version, ended chan<- error) {
 		ended <- err
 		return
 	}
-	c.Unbound() // count looks at what is kept
+	c.Unbound() // tell waits for it to be writable
 	u.conn, u.ended = c, ended
 	clear(u.untold)
+	u.order, u.telling = nil, false
 	u.stream = zmtp.Stream{}
 	u.stream.SkipHandshake(v)
 	if v.AtLeast(3, 1) {
@@ -118,18 +121,34 @@ func (u *upstream) count(topic string, by int) {
 	if (before == 0) == (after == 0) || u.conn == nil {
 		return
 	}
-	if len(u.untold) == 0 && u.conn.Kept() < maxUnsent {
-		var space [128]byte
-		u.send(u.news(space[:0], topic))
-		return
-	}
 	if _, ok := u.untold[topic]; ok { // there and back again: the master knows it as it is
 		delete(u.untold, topic)
 		return
 	}
-	if u.untold[topic] = struct{}{}; len(u.untold) == 1 {
-		u.loop.Post(u.tell) // what has been written in this turn may go at its end, and nobody call Writable
+	if len(u.order) > 2*len(u.untold)+64 {
+		u.tidy()
 	}
+	u.untold[topic] = struct{}{}
+	u.order = append(u.order, topic)
+	if !u.telling {
+		u.telling = true
+		u.loop.Post(u.tell)
+	}
+}
+
+// tidy takes out of the order what need not be told any more.
+func (u *upstream) tidy() {
+	var order []string
+	for _, topic := range u.order {
+		if _, ok := u.untold[topic]; ok {
+			order = append(order, topic)
+			delete(u.untold, topic)
+		}
+	}
+	for _, topic := range order {
+		u.untold[topic] = struct{}{}
+	}
+	u.order = order
 }
 
 // news appends what the master has to know of a prefix. It is a message, which is the form of ZMTP 3.0 that every master
@@ -138,31 +157,45 @@ func (u *upstream) news(dst []byte, topic string) []byte {
 	return zmtp.AppendSubscription(dst, []byte(topic), u.union[topic] == 0)
 }
 
-// tell sends the master what it does not know yet, as much of it in a turn as does not keep others waiting. A master that
-// reads slowly is told less often of what comes and goes; the link does not end for it.
+// tell sends the master what it does not know yet, once a turn, as much of it as does not keep others waiting. What comes
+// and goes in a turn, or while the master does not read, it does not hear of, and the link does not end for it.
 func (u *upstream) tell() {
+	u.telling = false
 	if u.conn == nil || u.conn.Closed() || len(u.untold) == 0 {
 		return
 	}
-	p := u.loop.Get(maxUnsent)
-	var topics []string
-	for topic := range u.untold {
-		p = u.news(p, topic)
-		if topics = append(topics, topic); len(p) > maxUnsent/2 {
+	p := u.loop.Get(tellBytes)
+	var told []string
+	looked := 0
+	for _, topic := range u.order {
+		if len(p) >= tellBytes {
 			break
 		}
-	}
-	n := u.conn.TryWrite(p) // short: Writable follows
-	if n > 0 {
-		for _, topic := range topics {
+		looked++
+		if _, ok := u.untold[topic]; ok {
+			p = u.news(p, topic)
 			delete(u.untold, topic)
+			told = append(told, topic)
 		}
 	}
+	n := u.conn.TryWrite(p)
 	switch {
 	case n == len(p):
-		u.loop.Post(u.tell)
+		if len(u.untold) > 0 {
+			u.telling = u.loop.Post(u.tell)
+		}
 	case n > 0:
+		u.telling = true // Writable follows
 		u.send(p[n:])
+	default:
+		u.telling = true
+		for _, topic := range told {
+			u.untold[topic] = struct{}{}
+		}
+		looked = 0
+	}
+	if u.order = u.order[looked:]; len(u.untold) == 0 {
+		u.order = nil
 	}
 	u.loop.Put(p)
 }
