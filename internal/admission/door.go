@@ -32,6 +32,13 @@ type Options struct {
 	// HeartbeatInterval and HeartbeatTimeout are when silent minions are asked whether they live, and when they are given
 	// up (Salt: zmq_heartbeat_ivl, zmq_heartbeat_timeout). Their handlers must be heartbeat.Peers. 0: never.
 	HeartbeatInterval, HeartbeatTimeout time.Duration
+	// MaxConnections is how many connections may be in at a time, on all loops together; 0: as many as descriptors allow.
+	MaxConnections int
+	// MaxPerAddress is how many of them may come from one address; 0: any number, and nobody counts them.
+	MaxPerAddress int
+	// Allow and Deny are who may connect and who may not, IPv4 networks as such and not within ::ffff:0:0/96. Deny wins;
+	// an empty Allow is everybody.
+	Allow, Deny []netip.Prefix
 	// As is the socket type that minions find here.
 	As zmtp.SocketType
 	// Peers are the socket types that minions may have.
@@ -51,6 +58,7 @@ type Door struct {
 	handshakes []*reactor.Activity // by loop
 	watches    []*heartbeat.Watch  // by loop; nil ones watch nothing
 	ends       map[string]*end     // immutable
+	limits     *limits
 	journal    *journal
 }
 
@@ -60,6 +68,7 @@ func Open(ctx context.Context, g *reactor.Group, o Options) (*Door, error) {
 		options: o,
 		hello:   zmtp.AppendReady(zmtp.AppendGreeting(nil), o.As),
 		ends:    newEnds(),
+		limits:  newLimits(o),
 		journal: newJournal(o.Log),
 	}
 	for _, l := range g.Loops() {
@@ -83,6 +92,10 @@ func (d *Door) Addr() netip.AddrPort { return d.listener.Addr() }
 func (d *Door) Close() { d.listener.Close() }
 
 func (d *Door) accept(c *reactor.Conn) reactor.Handler {
+	if refusal := d.limits.enter(c.RemoteAddr().Addr()); refusal != nil {
+		d.told(c, refusal)
+		return nil
+	}
 	h := d.options.Accept(c)
 	d.handshakes[c.Loop().Index()].Add(c)
 	if c.TryWrite(d.hello) < len(d.hello) {

@@ -68,21 +68,24 @@ type house struct {
 
 func open(t *testing.T, level logrus.Level, limit time.Duration) *house {
 	t.Helper()
-	g, err := reactor.New(reactor.Options{})
+	return openWith(t, level, 1, Options{HandshakeTimeout: limit})
+}
+
+func openWith(t *testing.T, level logrus.Level, loops int, o Options) *house {
+	t.Helper()
+	g, err := reactor.New(reactor.Options{Loops: loops})
 	if err != nil {
 		t.Fatal(err)
 	}
 	logger, hook := logtest.NewNullLogger()
 	logger.SetLevel(level)
 	h := &house{t: t, loop: g.Loops()[0], log: hook, ended: make(chan struct{}, 1000), in: make(chan *reactor.Conn, 1000)}
-	door, err := Open(t.Context(), g, Options{
-		Listen: "127.0.0.1:0", HandshakeTimeout: limit, As: zmtp.ROUTER,
-		Peers: []zmtp.SocketType{zmtp.REQ, zmtp.DEALER},
-		Accept: func(c *reactor.Conn) reactor.Handler {
-			return &guest{door: h.Door, conn: c, ended: h.ended, in: h.in}
-		},
-		Log: logger.WithField("component", "door"),
-	})
+	o.Listen, o.As, o.Peers = "127.0.0.1:0", zmtp.ROUTER, []zmtp.SocketType{zmtp.REQ, zmtp.DEALER}
+	o.Accept = func(c *reactor.Conn) reactor.Handler {
+		return &guest{door: h.Door, conn: c, ended: h.ended, in: h.in}
+	}
+	o.Log = logger.WithField("component", "door")
+	door, err := Open(t.Context(), g, o)
 	if err != nil {
 		g.Close()
 		t.Fatal(err)
@@ -198,6 +201,7 @@ func TestCountsStartAtZero(t *testing.T) {
 	counts := h.Counts()
 	want := []string{
 		EndLeft, EndReset, EndSilent, EndHeartbeat, EndHandshake, EndBackedUp, EndBehind, EndSubscriptions, EndStopped, EndOther,
+		EndDenied, EndTooMany, EndTooManyFrom,
 	}
 	for _, r := range zmtp.Reasons() {
 		want = append(want, string(r))

@@ -21,6 +21,9 @@ const (
 	EndBackedUp      = "does_not_read"     // too much waited for the peer to read
 	EndBehind        = "too_slow"          // lost too many publishes
 	EndSubscriptions = "too_many_subscriptions"
+	EndDenied        = "denied"                // its address may not connect
+	EndTooMany       = "too_many_connections"  // as many as may are in
+	EndTooManyFrom   = "too_many_from_address" // as many as may are in from its address
 	EndStopped       = "broker_stops"
 	EndOther         = "other"
 )
@@ -44,7 +47,8 @@ type end struct {
 func newEnds() map[string]*end {
 	ends := map[string]*end{
 		EndLeft: {usual: true}, EndReset: {usual: true}, EndStopped: {usual: true},
-		EndSilent: {}, EndHeartbeat: {}, EndHandshake: {}, EndBackedUp: {}, EndBehind: {}, EndSubscriptions: {}, EndOther: {},
+		EndSilent: {}, EndHeartbeat: {}, EndHandshake: {}, EndBackedUp: {}, EndBehind: {}, EndSubscriptions: {},
+		EndDenied: {}, EndTooMany: {}, EndTooManyFrom: {}, EndOther: {},
 	}
 	for _, r := range zmtp.Reasons() {
 		ends[string(r)] = &end{}
@@ -52,8 +56,14 @@ func newEnds() map[string]*end {
 	return ends
 }
 
-// Ended counts the end of a connection and says what an operator should know of it. Handlers call it from Closed.
+// Ended counts the end of a connection and says what an operator should know of it. Handlers call it from Closed, once.
 func (d *Door) Ended(c *reactor.Conn, reason error) {
+	d.limits.leave(c.RemoteAddr().Addr())
+	d.told(c, reason)
+}
+
+// told counts and tells why a connection ended, or did not begin.
+func (d *Door) told(c *reactor.Conn, reason error) {
 	name := nameOf(reason)
 	e := d.ends[name]
 	if e == nil {
