@@ -50,6 +50,15 @@ type Config struct {
 	Backlog int
 	// HandshakeTimeout is `handshake_timeout` (s): how long a peer may take from its connection to its READY.
 	HandshakeTimeout time.Duration
+	// MaxConnections is `max_connections`: how many connections each port takes at a time. 0: as many as descriptors
+	// allow.
+	MaxConnections int
+	// MaxConnectionsPerAddress is `max_connections_per_address`: how many of them from one address. 0: any number.
+	MaxConnectionsPerAddress int
+	// Allow is `allow`: the networks and addresses that may connect, as [Config.AllowNetworks] takes them apart. "[]": all.
+	Allow string
+	// Deny is `deny`: those that may not, be they in Allow or not, as [Config.DenyNetworks] takes them apart.
+	Deny string
 
 	// Both sides.
 
@@ -131,6 +140,11 @@ func Default() Config {
 		RetPort:          4506,
 		Backlog:          1000,
 		HandshakeTimeout: 10 * time.Second,
+
+		MaxConnections:           0,
+		MaxConnectionsPerAddress: 0,
+		Allow:                    "[]",
+		Deny:                     "[]",
 
 		TCPKeepalive:         true,
 		TCPKeepaliveIdle:     300 * time.Second,

@@ -27,6 +27,12 @@ var keys = []key{
 	{"ret_port", func(c *Config) value { return port{&c.RetPort} }},
 	{"zmq_backlog", func(c *Config) value { return count{p: &c.Backlog, least: 1, most: 65_535} }},
 	{"handshake_timeout", func(c *Config) value { return seconds(&c.HandshakeTimeout, 1, 3_600) }},
+	{"max_connections", func(c *Config) value { return count{p: &c.MaxConnections, least: 0, most: 1_000_000_000} }},
+	{"max_connections_per_address", func(c *Config) value {
+		return count{p: &c.MaxConnectionsPerAddress, least: 0, most: 1_000_000_000}
+	}},
+	{"allow", func(c *Config) value { return networksAt(&c.Allow) }},
+	{"deny", func(c *Config) value { return networksAt(&c.Deny) }},
 
 	// The kernel takes one byte for the count and refuses longer times (tcp.h: MAX_TCP_KEEPIDLE and its siblings).
 	{"tcp_keepalive", func(c *Config) value { return keepalive{boolean{&c.TCPKeepalive}} }},

@@ -106,7 +106,7 @@ func (l *loading) takeMasterType(s said) {
 func (l *loading) put(s said) {
 	switch s.value.(type) {
 	case map[string]any, map[any]any:
-		s.value = []any{} // viper merges maps with what it has; no key takes a map, and none takes this
+		s.value = []any{nil} // viper merges maps with what it has; no key takes a map, and none takes this
 	}
 	l.where[s.key] = s
 	if s.line == 0 {

@@ -46,6 +46,14 @@ func TestValues(t *testing.T) {
 		{"user: 998", func(c *Config) { c.User = "998" }},
 		{"pidfile: /run/salt-broker.pid", func(c *Config) { c.PIDFile = "/run/salt-broker.pid" }},
 		{"default_include: ''", func(c *Config) { c.DefaultInclude = "" }},
+		{"max_connections: 5\nmax_connections_per_address: '7'", func(c *Config) { c.MaxConnections, c.MaxConnectionsPerAddress = 5, 7 }},
+		{"allow: []\ndeny: ''", func(*Config) {}},
+		{"allow: 192.0.2.1", func(c *Config) { c.Allow = "[192.0.2.1/32]" }},
+		{"allow: 192.0.2.0/24, 2001:db8::/32", func(c *Config) { c.Allow = "[192.0.2.0/24, 2001:db8::/32]" }},
+		{"deny: [192.0.2.0/24, '::1', 192.0.2.0/24]", func(c *Config) { c.Deny = "[192.0.2.0/24, '::1/128']" }},
+		{"deny: [192.0.2.0/24, 2001:db8::/32, 198.51.100.7]", func(c *Config) { c.Deny = "[192.0.2.0/24, 2001:db8::/32, 198.51.100.7/32]" }},
+		{"deny: [0.0.0.0/0, '::/0']", func(c *Config) { c.Deny = "[0.0.0.0/0, '::/0']" }},
+		{"deny:\n  - 0.0.0.0/0\n  - ::ffff:198.51.100.0/120", func(c *Config) { c.Deny = "[0.0.0.0/0, 198.51.100.0/24]" }},
 	} {
 		t.Run(test.text, func(t *testing.T) {
 			want := Default()

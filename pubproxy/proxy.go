@@ -36,6 +36,11 @@ type Options struct {
 	KeepAlive reactor.KeepAlive
 	// HandshakeTimeout is how long a minion may take to say READY.
 	HandshakeTimeout time.Duration
+	// MaxConnections is how many connections from minions there may be, and MaxPerAddress how many from one address; 0: any
+	// number.
+	MaxConnections, MaxPerAddress int
+	// Allow and Deny are who may connect and who may not. Deny wins; an empty Allow is everybody.
+	Allow, Deny []netip.Prefix
 	// HeartbeatInterval and HeartbeatTimeout are when a silent peer on either side is sent a PING, and how long after that
 	// it is given up (Salt: zmq_heartbeat_ivl, zmq_heartbeat_timeout). Interval 0: never.
 	HeartbeatInterval, HeartbeatTimeout time.Duration
@@ -98,6 +103,7 @@ func New(o Options) (*Proxy, error) {
 	p.door, err = admission.Open(context.Background(), g, admission.Options{
 		Listen: o.Listen, Backlog: o.Backlog, KeepAlive: o.KeepAlive, HandshakeTimeout: o.HandshakeTimeout,
 		HeartbeatInterval: o.HeartbeatInterval, HeartbeatTimeout: o.HeartbeatTimeout,
+		MaxConnections: o.MaxConnections, MaxPerAddress: o.MaxPerAddress, Allow: o.Allow, Deny: o.Deny,
 		As: zmtp.PUB, Peers: []zmtp.SocketType{zmtp.SUB, zmtp.XSUB}, Log: o.Log,
 		Accept: func(c *reactor.Conn) reactor.Handler { return newMinion(p.fanouts[c.Loop().Index()], c) },
 	})

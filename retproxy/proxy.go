@@ -30,6 +30,11 @@ type Options struct {
 	KeepAlive reactor.KeepAlive
 	// HandshakeTimeout is how long a minion may take to say READY.
 	HandshakeTimeout time.Duration
+	// MaxConnections is how many connections from minions there may be, and MaxPerAddress how many from one address; 0: any
+	// number.
+	MaxConnections, MaxPerAddress int
+	// Allow and Deny are who may connect and who may not. Deny wins; an empty Allow is everybody.
+	Allow, Deny []netip.Prefix
 	// HeartbeatInterval and HeartbeatTimeout are when a silent peer on either side is sent a PING, and how long after that
 	// it is given up (Salt: zmq_heartbeat_ivl, zmq_heartbeat_timeout). Interval 0: never.
 	HeartbeatInterval, HeartbeatTimeout time.Duration
@@ -96,6 +101,7 @@ func New(o Options) (*Proxy, error) {
 	p.door, err = admission.Open(context.Background(), g, admission.Options{
 		Listen: o.Listen, Backlog: o.Backlog, KeepAlive: o.KeepAlive, HandshakeTimeout: o.HandshakeTimeout,
 		HeartbeatInterval: o.HeartbeatInterval, HeartbeatTimeout: o.HeartbeatTimeout,
+		MaxConnections: o.MaxConnections, MaxPerAddress: o.MaxPerAddress, Allow: o.Allow, Deny: o.Deny,
 		As: zmtp.ROUTER, Peers: []zmtp.SocketType{zmtp.REQ, zmtp.DEALER, zmtp.ROUTER}, Log: o.Log,
 		Accept: func(c *reactor.Conn) reactor.Handler { return newMinion(p.lanes[c.Loop().Index()], c) },
 	})
