@@ -56,6 +56,12 @@ demo: ## a stand-in master and minions through a real broker
 interop: ## real processes as peers: libzmq, and Salt where it is installed
 	$(GO) test -count=1 -shuffle=on -timeout=180s ./test/...
 
+# The short form of it is part of `make interop`.
+.PHONY: outage
+outage: ## the long form of test/outage: 5,000 minions while the master is away, 200 that never read; 15 minutes
+	SALT_BROKER_OUTAGE=long $(GO) test -v -count=1 -timeout=40m ./test/outage
+	SALT_BROKER_OUTAGE=long $(GO) test -v -count=1 -run=TestOrderExperiment ./retproxy
+
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME each
 	@grep -rlE --include='*_test.go' '^func Fuzz' . | xargs -r -n1 dirname | sort -u | while read -r dir; do \

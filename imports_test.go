@@ -44,6 +44,7 @@ var mayImport = map[string][]string{
 	"":               {},
 	"test/footprint": {},
 	"test/interop":   {},
+	"test/outage":    {},
 	"test/service":   {},
 }
 

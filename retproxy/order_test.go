@@ -1,0 +1,218 @@
+package retproxy
+
+import (
+	"container/heap"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+// herd is an outage on a virtual clock, with the queue of this package: the master has been away, all minions ask, give up
+// and ask again, and at 0 it is back. Nothing of the network but its delay is in it, so it says what the order of service
+// and the number of places do, and nothing else. test/outage does some of it in real time.
+type herd struct {
+	minions  int
+	patience time.Duration // until a minion gives up, and asks anew
+	service  time.Duration // of one worker for one request; there are 5
+	trip     time.Duration // to the master and back
+	places   int           // max_in_flight
+	fresh    time.Duration // freshFor
+}
+
+// outcome of a herd. Times are from the return of the master on.
+type outcome struct {
+	served int           // minions
+	took   time.Duration // until the last of them
+	stale  int           // requests that reached the master when they had been given up
+	wasted int           // replies that nobody waited for any more, to those and to others
+}
+
+const (
+	always  = time.Duration(math.MaxInt64) // freshFor of first come, first served
+	never   = -1                           // and of newest first
+	enough  = 5 * time.Minute              // who is not served by then never is
+	workers = 5
+)
+
+type event struct {
+	at time.Duration
+	do func()
+}
+
+type events []event
+
+func (e events) Len() int           { return len(e) }
+func (e events) Less(i, j int) bool { return e[i].at < e[j].at }
+func (e events) Swap(i, j int)      { e[i], e[j] = e[j], e[i] }
+func (e *events) Push(x any)        { *e = append(*e, x.(event)) }
+func (e *events) Pop() any {
+	last := (*e)[len(*e)-1]
+	*e = (*e)[:len(*e)-1]
+	return last
+}
+
+// asker is a minion: what it waits for, and whether it has had its reply.
+type asker struct {
+	asked  int      // which request it waits for
+	held   *request // of it, in the queue
+	served bool
+}
+
+func (h herd) run() (o outcome) {
+	const reconnect = 2 * time.Millisecond
+	random := rand.New(rand.NewPCG(1, 2))
+	var now time.Duration
+	var todo events
+	after := func(d time.Duration, do func()) { heap.Push(&todo, event{now + d, do}) }
+
+	var waiting line
+	askers := make([]asker, h.minions)
+	owner := make(map[*request]int, h.minions)
+	flying, busy := 0, 0
+	type flight struct{ minion, asked int }
+	var atMaster []flight
+
+	var dispatch func()
+	var serve func()
+	serve = func() {
+		for busy < workers && len(atMaster) > 0 {
+			f := atMaster[0]
+			atMaster = atMaster[1:]
+			busy++
+			after(h.service, func() {
+				busy--
+				serve()
+				after(h.trip/2, func() {
+					flying--
+					if a := &askers[f.minion]; a.served || a.asked != f.asked {
+						o.wasted++
+					} else {
+						a.served = true
+						o.served++
+						o.took = now
+					}
+					dispatch()
+				})
+			})
+		}
+	}
+	dispatch = func() {
+		for flying < h.places && waiting.oldest != nil {
+			r := waiting.newest
+			if now-waiting.oldest.since <= h.fresh {
+				r = waiting.oldest
+			}
+			waiting.remove(r)
+			i := owner[r]
+			delete(owner, r)
+			askers[i].held = nil
+			f := flight{i, askers[i].asked}
+			flying++
+			after(h.trip/2, func() {
+				if askers[f.minion].asked != f.asked {
+					o.stale++
+				}
+				atMaster = append(atMaster, f)
+				serve()
+			})
+		}
+	}
+	var ask func(i int, since time.Duration)
+	ask = func(i int, since time.Duration) {
+		a := &askers[i]
+		a.asked++
+		asked := a.asked
+		a.held = &request{since: since}
+		owner[a.held] = i
+		waiting.push(a.held)
+		after(since+h.patience-now, func() {
+			if a.served || a.asked != asked {
+				return
+			}
+			a.asked++ // waits for nothing
+			if a.held != nil {
+				waiting.remove(a.held)
+				delete(owner, a.held)
+				a.held = nil
+			}
+			after(reconnect, func() { ask(i, now) })
+		})
+	}
+	// They have asked at any time within their patience; the oldest comes first.
+	for i := range askers {
+		ask(i, -time.Duration((float64(h.minions-i)-random.Float64())/float64(h.minions)*float64(h.patience)))
+	}
+	dispatch()
+	for len(todo) > 0 && o.served < h.minions && now < enough {
+		e := heap.Pop(&todo).(event)
+		now = e.at
+		if e.do(); flying < h.places && waiting.oldest != nil {
+			dispatch()
+		}
+	}
+	return o
+}
+
+func (h herd) work() time.Duration { return time.Duration(h.minions) * h.service / workers }
+
+// TestOverloadServesEverybody holds freshFor to its purpose: with the default number of places everybody is served in
+// hardly more time than the work takes, and hardly anything is done in vain. In order of coming it would be otherwise.
+func TestOverloadServesEverybody(t *testing.T) {
+	for _, patience := range []time.Duration{5 * time.Second, 60 * time.Second} {
+		for _, service := range []time.Duration{2 * time.Millisecond, 20 * time.Millisecond, 50 * time.Millisecond} {
+			h := herd{minions: 5000, patience: patience, service: service, trip: time.Millisecond, places: 64, fresh: freshFor}
+			t.Run(fmt.Sprintf("%v, %v", patience, service), func(t *testing.T) {
+				o := h.run()
+				if o.served < h.minions || o.took > h.work()*5/4+time.Second {
+					t.Errorf("%d are served after %v, the work takes %v", o.served, o.took, h.work())
+				}
+				if o.wasted > h.minions/20 || o.stale > h.minions/100 {
+					t.Errorf("%d replies in vain, %d stale requests", o.wasted, o.stale)
+				}
+			})
+		}
+	}
+	h := herd{minions: 1000, patience: 5 * time.Second, service: 100 * time.Millisecond, trip: time.Millisecond, places: 64, fresh: always}
+	if o := h.run(); o.served == h.minions && o.took < 2*h.work() {
+		t.Errorf("in order of coming all are served after %v: then why not", o.took)
+	}
+}
+
+// TestOrderExperiment prints what docs/decisions/0009 is about. It is skipped unless SALT_BROKER_OUTAGE=long.
+func TestOrderExperiment(t *testing.T) {
+	if os.Getenv("SALT_BROKER_OUTAGE") != "long" {
+		t.Skip("prints a table; for SALT_BROKER_OUTAGE=long")
+	}
+	orders := []time.Duration{always, 5 * time.Second, 2 * time.Second, time.Second, time.Second / 2, never}
+	for _, h := range []herd{
+		{minions: 5000, patience: 5 * time.Second, service: 50 * time.Millisecond, trip: time.Millisecond},
+		{minions: 5000, patience: 5 * time.Second, service: 2 * time.Millisecond, trip: 20 * time.Millisecond},
+		{minions: 5000, patience: 5 * time.Second, service: 2 * time.Millisecond, trip: 50 * time.Millisecond},
+		{minions: 1000, patience: 5 * time.Second, service: 100 * time.Millisecond, trip: time.Millisecond},
+		{minions: 1000, patience: 5 * time.Second, service: 200 * time.Millisecond, trip: time.Millisecond},
+		{minions: 1000, patience: 5 * time.Second, service: 400 * time.Millisecond, trip: time.Millisecond},
+		{minions: 15000, patience: 60 * time.Second, service: 50 * time.Millisecond, trip: time.Millisecond},
+	} {
+		var b strings.Builder
+		fmt.Fprintf(&b, "%d minions, patience %v, service %v, round trip %v, work %v\n", h.minions, h.patience, h.service, h.trip, h.work())
+		fmt.Fprintf(&b, "%14s %26s %26s %26s %26s %26s %26s\n", "max_in_flight", "FIFO", "5 s", "2 s", "1 s", "0.5 s", "LIFO")
+		for _, places := range []int{8, 16, 32, 64, 128, 256} {
+			fmt.Fprintf(&b, "%14d", places)
+			for _, fresh := range orders {
+				h.places, h.fresh = places, fresh
+				o := h.run()
+				took := fmt.Sprintf("%.1fs", o.took.Seconds())
+				if o.served < h.minions {
+					took = fmt.Sprintf("%d served", o.served)
+				}
+				fmt.Fprintf(&b, " %26s", fmt.Sprintf("%s, %d in vain, %d stale", took, o.wasted, o.stale))
+			}
+			b.WriteByte('\n')
+		}
+		t.Log(b.String())
+	}
+}
