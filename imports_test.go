@@ -43,6 +43,7 @@ var mayImport = map[string][]string{
 	// Only tests, which may import what they like.
 	"":               {},
 	"test/footprint": {},
+	"test/hostile":   {},
 	"test/interop":   {},
 	"test/outage":    {},
 	"test/service":   {},
