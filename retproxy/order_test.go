@@ -194,7 +194,9 @@ func TestOrderExperiment(t *testing.T) {
 		{minions: 5000, patience: 5 * time.Second, service: 2 * time.Millisecond, trip: 50 * time.Millisecond},
 		{minions: 1000, patience: 5 * time.Second, service: 100 * time.Millisecond, trip: time.Millisecond},
 		{minions: 1000, patience: 5 * time.Second, service: 200 * time.Millisecond, trip: time.Millisecond},
+		{minions: 1000, patience: 5 * time.Second, service: 300 * time.Millisecond, trip: time.Millisecond},
 		{minions: 1000, patience: 5 * time.Second, service: 400 * time.Millisecond, trip: time.Millisecond},
+		{minions: 1000, patience: 2 * time.Second, service: 50 * time.Millisecond, trip: time.Millisecond},
 		{minions: 15000, patience: 60 * time.Second, service: 50 * time.Millisecond, trip: time.Millisecond},
 	} {
 		var b strings.Builder

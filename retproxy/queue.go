@@ -4,7 +4,8 @@ import "time"
 
 // freshFor is how long the oldest waiting request may have waited for the queue to be first come, first served. Beyond
 // it the newest goes first: when the master cannot keep up, the oldest requests are those that their minions are about
-// to give up, and serving them in order serves nobody.
+// to give up, and serving them in order serves nobody. It must be less than the patience of any minion:
+// docs/decisions/0009-max-in-flight-and-order.rst has the measurements.
 const freshFor = 2 * time.Second
 
 // request waits for its turn. It is in its minion's list, and in the queue unless its minion has its share already.
