@@ -42,6 +42,7 @@ var mayImport = map[string][]string{
 	"bench": {"config", "pubproxy", "retproxy", "internal/master", "internal/reactor", "internal/sim", "internal/zmtp"},
 	// Only tests, which may import what they like.
 	"":               {},
+	"test/chaos":     {},
 	"test/footprint": {},
 	"test/hostile":   {},
 	"test/interop":   {},

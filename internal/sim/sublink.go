@@ -3,6 +3,7 @@
 package sim
 
 import (
+	"fmt"
 	"io"
 	"time"
 
@@ -57,6 +58,18 @@ func (s *subLink) pause(on bool) {
 	} else {
 		s.conn.ResumeRead()
 	}
+}
+
+// Gap is the fault of jobs that are missing between two that came on one connection: so many Serials before that of the
+// second one.
+type Gap struct {
+	Before  Job
+	Serials uint64
+}
+
+// Error says what is missing.
+func (g *Gap) Error() string {
+	return fmt.Sprintf("%d jobs are missing before %d", g.Serials, g.Before.Order)
 }
 
 // Received, Writable, HalfClosed and Closed are what the reactor tells.
@@ -192,7 +205,7 @@ func (s *subLink) inOrder(job Job) bool {
 		if s.fresh[series] {
 			c.count.missedAway.Add(gap)
 		} else {
-			c.fault(one, &c.count.missed, gap, "%d jobs are missing before %d", gap, job.Order)
+			c.fault(one, &c.count.missed, gap, "%w", &Gap{Before: job, Serials: gap})
 		}
 	}
 	s.order, s.serials[series], s.fresh[series] = job.Order, job.Serial, false
