@@ -90,5 +90,9 @@ func publishLoops(c config.Config) int {
 	return c.Loops
 }
 
+// linksOf is how many connections to the master there are: one for publishes, and for each loop of the request channel one
+// for requests and one for large ones.
+func linksOf(c config.Config) int { return 1 + 2*requestLoops(c) }
+
 // requestLoops may be fewer than publishLoops: a loop without a place at the master would have no work.
 func requestLoops(c config.Config) int { return min(publishLoops(c), c.MaxInFlight) }

@@ -118,6 +118,14 @@ func start(ctx context.Context, c config.Config, files []string, owner *account,
 
 	publishes := supervise.NewChannel("publish", publish, newPublish)
 	requests := supervise.NewChannel("request", request, newRequest)
+	if openFiles > 0 {
+		watch := descriptors{
+			limit: int(min(openFiles, 1<<31)), others: openDescriptors() + linksOf(c), log: main,
+			publish:  func() int { return publishes.Stats().Minions },
+			requests: func() int { return requests.Stats().Minions },
+		}
+		defer watch.start(ctx)()
+	}
 	s := serving{log: log, drain: c.DrainTimeout, twins: twinSignals}
 	err = s.run(ctx, signals, publishes, requests)
 	farewell(main, publishes.Stats(), requests.Stats(), time.Since(s.since))
