@@ -287,7 +287,7 @@ func TestNeverRead(t *testing.T) {
 			_ = nc.SetReadBuffer(4 << 10)
 			_ = nc.SetDeadline(time.Now().Add(patience))
 			says := append(bytes.Clone(s.ports()[to]), part...)
-			for range 200 {
+			for range 1000 {
 				if _, err := nc.Write(says); err != nil {
 					if ne, ok := err.(interface{ Timeout() bool }); ok && ne.Timeout() {
 						s.Errorf("%s: neither read nor closed within %v", what, patience)
