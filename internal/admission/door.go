@@ -8,7 +8,10 @@ package admission
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
+	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -53,19 +56,26 @@ type Options struct {
 // and Close are safe from anywhere.
 type Door struct {
 	options    Options
-	listener   *reactor.Listener
+	group      *reactor.Group
+	listen     reactor.ListenOptions // with the port that the kernel chose
+	addr       netip.AddrPort
 	hello      []byte              // greeting and READY: nobody waits for the other side's
 	handshakes []*reactor.Activity // by loop
 	watches    []*heartbeat.Watch  // by loop; nil ones watch nothing
 	ends       map[string]*end     // immutable
 	limits     *limits
 	journal    *journal
+
+	mu       sync.Mutex
+	listener *reactor.Listener // nil: the port is shut
+	closed   bool              // for good
 }
 
 // Open opens the port and begins to accept when the group runs.
 func Open(ctx context.Context, g *reactor.Group, o Options) (*Door, error) {
 	d := &Door{
 		options: o,
+		group:   g,
 		hello:   zmtp.AppendReady(zmtp.AppendGreeting(nil), o.As),
 		ends:    newEnds(),
 		limits:  newLimits(o),
@@ -75,21 +85,29 @@ func Open(ctx context.Context, g *reactor.Group, o Options) (*Door, error) {
 		d.handshakes = append(d.handshakes, l.NewActivity(o.HandshakeTimeout, d.expired))
 		d.watches = append(d.watches, heartbeat.New(l, o.HeartbeatInterval, o.HeartbeatTimeout))
 	}
-	listener, err := g.Listen(ctx, reactor.ListenOptions{
+	d.listen = reactor.ListenOptions{
 		Address: o.Listen, Backlog: o.Backlog, KeepAlive: o.KeepAlive, Accept: d.accept, Paused: d.paused,
-	})
+	}
+	listener, err := g.Listen(ctx, d.listen)
 	if err != nil {
 		return nil, err
 	}
-	d.listener = listener
+	d.listener, d.addr = listener, listener.Addr()
+	host, _, _ := net.SplitHostPort(o.Listen) // it was good enough to listen on
+	d.listen.Address = net.JoinHostPort(host, strconv.Itoa(int(d.addr.Port())))
 	return d, nil
 }
 
 // Addr is the address that the door listens on.
-func (d *Door) Addr() netip.AddrPort { return d.listener.Addr() }
+func (d *Door) Addr() netip.AddrPort { return d.addr }
 
 // Close stops accepting. Connections that are in stay.
-func (d *Door) Close() { d.listener.Close() }
+func (d *Door) Close() {
+	d.mu.Lock()
+	d.closed = true
+	d.mu.Unlock()
+	d.shut()
+}
 
 func (d *Door) accept(c *reactor.Conn) reactor.Handler {
 	if refusal := d.limits.enter(c.RemoteAddr().Addr()); refusal != nil {

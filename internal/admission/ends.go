@@ -24,6 +24,7 @@ const (
 	EndDenied        = "denied"                // its address may not connect
 	EndTooMany       = "too_many_connections"  // as many as may are in
 	EndTooManyFrom   = "too_many_from_address" // as many as may are in from its address
+	EndMasterLost    = "master_lost"           // on_master_loss: close
 	EndStopped       = "broker_stops"
 	EndOther         = "other"
 )
@@ -46,7 +47,7 @@ type end struct {
 
 func newEnds() map[string]*end {
 	ends := map[string]*end{
-		EndLeft: {usual: true}, EndReset: {usual: true}, EndStopped: {usual: true},
+		EndLeft: {usual: true}, EndReset: {usual: true}, EndStopped: {usual: true}, EndMasterLost: {usual: true},
 		EndSilent: {}, EndHeartbeat: {}, EndHandshake: {}, EndBackedUp: {}, EndBehind: {}, EndSubscriptions: {},
 		EndDenied: {}, EndTooMany: {}, EndTooManyFrom: {}, EndOther: {},
 	}
