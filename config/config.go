@@ -34,6 +34,11 @@ type Config struct {
 	// ReconRandomize is `recon_randomize`: pauses are drawn at random, so that brokers which lost the same master do
 	// not come back in step.
 	ReconRandomize bool
+	// OnMasterLoss is `on_master_loss`: what becomes of the minions when the master is gone, one of [OnMasterLossKeep] and
+	// [OnMasterLossClose].
+	OnMasterLoss string
+	// OnMasterLossAfter is `on_master_loss_after` (s): how long the master must be gone for that.
+	OnMasterLossAfter time.Duration
 
 	// Towards the minions.
 
@@ -133,6 +138,8 @@ func Default() Config {
 		ReconDefault:      time.Second,
 		ReconMax:          10 * time.Second,
 		ReconRandomize:    true,
+		OnMasterLoss:      OnMasterLossKeep,
+		OnMasterLossAfter: 30 * time.Second,
 
 		Interface:        "0.0.0.0",
 		IPv6:             false,

@@ -20,6 +20,8 @@ var keys = []key{
 	{"recon_default", func(c *Config) value { return milliseconds(&c.ReconDefault, 1, 3_600_000) }},
 	{"recon_max", func(c *Config) value { return milliseconds(&c.ReconMax, 0, 3_600_000) }},
 	{"recon_randomize", func(c *Config) value { return boolean{&c.ReconRandomize} }},
+	{"on_master_loss", func(c *Config) value { return choice{&c.OnMasterLoss, onMasterLoss} }},
+	{"on_master_loss_after", func(c *Config) value { return seconds(&c.OnMasterLossAfter, 1, 86_400) }},
 
 	{"interface", func(c *Config) value { return address{p: &c.Interface} }},
 	{"ipv6", func(c *Config) value { return boolean{&c.IPv6} }},

@@ -58,6 +58,10 @@ type Options struct {
 	MaxMessage int64
 	// MaxSubscriptions is how many prefixes a minion may subscribe to. A broker has one for each minion behind it.
 	MaxSubscriptions int
+	// CloseOnMasterLoss shuts the port and sends the minions away when there has been no link for MasterLossAfter, until
+	// there is one again (on_master_loss, on_master_loss_after).
+	CloseOnMasterLoss bool
+	MasterLossAfter   time.Duration
 	// Log gets lines about the link and about peers.
 	Log logrus.FieldLogger
 }
@@ -128,11 +132,28 @@ func (p *Proxy) Run(ctx context.Context) error {
 		return p.group.Run(ctx)
 	})
 	tasks.Go(func() error { return p.link.Run(ctx, p.upstream.serve) })
+	if p.options.CloseOnMasterLoss {
+		tasks.Go(func() error {
+			p.door.Attend(ctx, admission.Absence{After: p.options.MasterLossAfter, Master: p.master, Minion: isMinion})
+			return nil
+		})
+	}
 	err := tasks.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil
 	}
 	return err
+}
+
+// master says whether the master is there: minions would get its publishes.
+func (p *Proxy) master() (there bool, since time.Time) {
+	s := p.link.State()
+	return s.Connected, s.Since
+}
+
+func isMinion(h reactor.Handler) bool {
+	_, ok := h.(*minion)
+	return ok
 }
 
 // Stats returns what the proxy has done so far. It is safe from any goroutine.

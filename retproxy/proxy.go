@@ -51,6 +51,10 @@ type Options struct {
 	MaxMessage int64
 	// DrainTimeout is how long requests under way may take to be answered when the proxy ends.
 	DrainTimeout time.Duration
+	// CloseOnMasterLoss shuts the port and sends the minions away when there has been no link for MasterLossAfter, until
+	// there is one again (on_master_loss, on_master_loss_after).
+	CloseOnMasterLoss bool
+	MasterLossAfter   time.Duration
 	// Log gets lines about the links and about peers.
 	Log logrus.FieldLogger
 }
@@ -133,6 +137,15 @@ func (p *Proxy) Run(ctx context.Context) error {
 		tasks.Go(func() error { return l.ordinary.run(alive) })
 		tasks.Go(func() error { return l.bulk.run(alive) })
 	}
+	if p.options.CloseOnMasterLoss {
+		tasks.Go(func() error {
+			attending, leave := context.WithCancel(ctx) // not while draining
+			defer leave()
+			defer context.AfterFunc(alive, leave)()
+			p.door.Attend(attending, admission.Absence{After: p.options.MasterLossAfter, Master: p.master, Minion: isMinion})
+			return nil
+		})
+	}
 	tasks.Go(func() error {
 		select {
 		case <-alive.Done():
@@ -170,6 +183,25 @@ func (p *Proxy) drain() {
 			return
 		}
 	}
+}
+
+// master says whether the master is there for any lane's requests, and since when it is or is not.
+func (p *Proxy) master() (there bool, since time.Time) {
+	for _, l := range p.lanes {
+		s := l.ordinary.road.State()
+		if s.Connected {
+			return true, s.Since
+		}
+		if s.Since.After(since) {
+			since = s.Since
+		}
+	}
+	return false, since
+}
+
+func isMinion(h reactor.Handler) bool {
+	_, ok := h.(*minion)
+	return ok
 }
 
 // Stats returns what the proxy has done so far. It is safe from any goroutine.

@@ -34,6 +34,8 @@ func publishOptions(c config.Config, log logrus.FieldLogger) pubproxy.Options {
 		MaxLost:           c.MaxLostPublishes,
 		MaxMessage:        c.MaxMessageSize,
 		MaxSubscriptions:  c.MaxSubscriptions,
+		CloseOnMasterLoss: c.OnMasterLoss == config.OnMasterLossClose,
+		MasterLossAfter:   c.OnMasterLossAfter,
 		Log:               log,
 	}
 }
@@ -58,6 +60,8 @@ func requestOptions(c config.Config, log logrus.FieldLogger) retproxy.Options {
 		RequestDeadline:   c.RequestDeadline,
 		MaxMessage:        c.MaxMessageSize,
 		DrainTimeout:      c.DrainTimeout,
+		CloseOnMasterLoss: c.OnMasterLoss == config.OnMasterLossClose,
+		MasterLossAfter:   c.OnMasterLossAfter,
 		Log:               log,
 	}
 }
