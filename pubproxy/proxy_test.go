@@ -258,9 +258,10 @@ func TestJoiningAndLeavingUnderLoad(t *testing.T) {
 	steady.expect(all)
 	<-left
 	master.send(message("", count-1, size)) // for a guest that came too late for the end
-	for range 20 {
+	for missing := 20; missing > 0; {
 		select {
 		case got := <-guests:
+			missing--
 			for i := 1; i < len(got); i++ {
 				if got[i] != got[i-1]+1 && got[i] != count-1 {
 					t.Fatalf("a guest got %d after %d", got[i], got[i-1])
