@@ -137,16 +137,27 @@ func outage(t *testing.T, h herd) {
 	t.Logf("%d served in %.2f s, the workers need %.2f s; %d requests and %d given up before; %d stale; %.2f %% of %d replies were waited for; "+
 		"%d at the master at most", useful, took.Seconds(), h.work().Seconds(), got.Requests, got.TimedOut, stale.Load(),
 		100*reached, replies, after.MostUnderWay)
-	if n := stale.Load(); float64(n) > 0.01*float64(useful) {
+	mostStale, leastReached, limit := 0.01, 0.95, 2*h.work()+2*time.Second
+	if !long() { // of so few minions, those of the last places are many
+		mostStale, leastReached = 0.03, 0.90
+	}
+	// Where the workers themselves were late, the machine is too busy for these clocks. Then the short form tells a dam and
+	// a livelock, which are ten times worse, from what is right, and leaves the rest to the long one.
+	done := time.Duration(replies) * h.service / workers
+	if busy := took > done+done/2+time.Second; busy && !long() {
+		t.Log("the machine is too busy for narrow bounds")
+		mostStale, leastReached, limit = 0.25, 0.5, 10*h.work()+10*time.Second
+	}
+	if n := stale.Load(); float64(n) > mostStale*float64(useful) {
 		t.Errorf("%d stale requests reached the master beside %d useful ones", n, useful)
 	}
 	if after.MostUnderWay > s.MaxInFlight {
 		t.Errorf("%d requests were at the master, %d may be", after.MostUnderWay, s.MaxInFlight)
 	}
-	if reached < 0.95 {
+	if reached < leastReached {
 		t.Errorf("%.1f %% of the replies reached somebody who waited", 100*reached)
 	}
-	if limit := 2*h.work() + 2*time.Second; took > limit {
+	if took > limit {
 		t.Errorf("all were served after %v, the limit is %v", took, limit)
 	}
 	if kept.Cut != 0 || kept.Subscribed != h.minions/10 {

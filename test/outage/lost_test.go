@@ -83,9 +83,11 @@ func TestMasterAnswersLate(t *testing.T) {
 	others := startMinions(t, sim.MinionsOptions{Count: 2 * first, First: first, Request: b.request.Addr()})
 	others.AskAll()
 	must(t, others.Await(within(t), func(s sim.MinionsStats) bool { return s.Replies == uint64(2*first) }))
-	if s := b.request.Stats(); s.Overdue != uint64(first) || s.Late != 0 {
+	eventually(t, "all places have been given to others", func() bool { return b.request.Stats().Overdue >= uint64(first) })
+	if s := b.request.Stats(); s.Late != s.Overdue-uint64(first) { // of those that a busy machine has made late
 		t.Errorf("%+v", s)
 	}
+	late0 := b.request.Stats().Late
 	mu.Lock()
 	for _, reply := range held {
 		reply()
@@ -93,7 +95,7 @@ func TestMasterAnswersLate(t *testing.T) {
 	mu.Unlock()
 	must(t, late.Await(within(t), func(s sim.MinionsStats) bool { return s.Replies == uint64(first-gone) }))
 	eventually(t, "the others' replies are dropped", func() bool { return b.request.Stats().Unwanted == gone })
-	if s := b.request.Stats(); s.Late != uint64(first) || s.InFlight != 0 || s.Waiting != 0 {
+	if s := b.request.Stats(); s.Late != late0+uint64(first) || s.InFlight != 0 || s.Waiting != 0 {
 		t.Errorf("%+v", s)
 	}
 	for _, s := range []sim.MinionsStats{late.Stats(), others.Stats()} {
