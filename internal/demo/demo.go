@@ -100,7 +100,8 @@ type demonstration struct {
 	minions *sim.Minions
 	screen  *screen
 
-	before usage // of the broker, without minions
+	before usage  // of the broker, without minions
+	rest   sample // with all of them, before the first request: later there is garbage, which is not theirs
 	began  time.Time
 	last   sample
 	jobs   int // since the beginning
@@ -194,7 +195,8 @@ var errEnded = errors.New("the broker has ended by itself")
 // work publishes jobs and lets minions make requests for the time that was asked for, and shows how it goes.
 func (d *demonstration) work(ctx context.Context) error {
 	d.began = time.Now()
-	d.last = d.sample()
+	d.rest = d.sample()
+	d.last = d.rest
 	d.minions.Work()
 	end := time.NewTimer(d.options.Duration)
 	defer end.Stop()

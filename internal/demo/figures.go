@@ -35,8 +35,8 @@ type figures struct {
 	typical     time.Duration // until the last minion had a job
 	worst       time.Duration
 	resident    int64
-	connections int
-	each        int64 // bytes
+	resting     int   // connections at rest
+	each        int64 // bytes for one of them
 	cpu         float64
 }
 
@@ -45,7 +45,7 @@ func (d *demonstration) figures(from, to sample) figures {
 		elapsed: to.at.Sub(d.began), of: d.options.Duration,
 		connected: to.minions.Subscribed, minions: d.options.Minions, jobs: d.jobs,
 		deliveries: to.minions.Jobs, requests: to.minions.Replies, latency: to.minions.Latency,
-		resident: to.broker.resident, connections: to.minions.Connections,
+		resident: to.broker.resident, resting: d.rest.minions.Connections,
 	}
 	if seconds := to.at.Sub(from.at).Seconds(); seconds > 0 {
 		f.perSecond.deliveries = float64(to.minions.Jobs-from.minions.Jobs) / seconds
@@ -56,8 +56,8 @@ func (d *demonstration) figures(from, to sample) figures {
 		sorted := slices.Sorted(slices.Values(d.spread))
 		f.typical, f.worst = sorted[len(sorted)/2], sorted[len(sorted)-1]
 	}
-	if f.connections > 0 {
-		f.each = max(0, f.resident-d.before.resident) / int64(f.connections)
+	if f.resting > 0 {
+		f.each = max(0, d.rest.broker.resident-d.before.resident) / int64(f.resting)
 	}
 	return f
 }
@@ -71,14 +71,14 @@ func (f figures) block() []string {
 		fmt.Sprintf("            the last minion had one after %s, at worst %s", short(f.typical), short(f.worst)),
 		fmt.Sprintf("  requests  %s answered, %s a second", grouped(f.requests), grouped(uint64(f.perSecond.requests))),
 		fmt.Sprintf("            half of them within %s, 99 %% within %s", short(f.latency.P50), short(f.latency.P99)),
-		fmt.Sprintf("  broker    %s of memory, %s for each of %s connections", size(f.resident), size(f.each), grouped(f.connections)),
+		fmt.Sprintf("  broker    %s of memory, %s for each of %s connections at rest", size(f.resident), size(f.each), grouped(f.resting)),
 		fmt.Sprintf("            %.1f %% of a core", f.cpu),
 	}
 }
 
 // line is for everything else.
 func (f figures) line() string {
-	return fmt.Sprintf("  %2.0f s  %s minions, %s jobs, %s deliveries/s, last minion after %s; %s requests/s, p50 %s, p99 %s; broker %s, %s a connection, CPU %.1f %%",
+	return fmt.Sprintf("  %2.0f s  %s minions, %s jobs, %s deliveries/s, last minion after %s; %s requests/s, p50 %s, p99 %s; broker %s, %s a connection at rest, CPU %.1f %%",
 		f.elapsed.Seconds(), grouped(f.connected), grouped(f.jobs), grouped(uint64(f.perSecond.deliveries)), short(f.typical),
 		grouped(uint64(f.perSecond.requests)), short(f.latency.P50), short(f.latency.P99), size(f.resident), size(f.each), f.cpu)
 }
@@ -91,8 +91,8 @@ func (d *demonstration) judge(final sample, unanswered int, exit error) error {
 	s := final.minions
 	d.screen.line("  %s jobs to %s minions: half of the jobs had reached the last one within %s, all within %s", grouped(d.jobs), grouped(d.options.Minions), short(f.typical), short(f.worst))
 	d.screen.line("  %s requests: half were answered within %s, 99 %% within %s, all within %s", grouped(s.Replies), short(s.Latency.P50), short(s.Latency.P99), short(s.Latency.Max))
-	d.screen.line("  broker: %s of memory, %s of them before the minions came; %s for each of %s connections; %s of CPU",
-		size(f.resident), size(d.before.resident), size(f.each), grouped(f.connections), short(final.broker.cpu))
+	d.screen.line("  broker: %s of memory, %s of them before the minions came; %s for each of %s connections at rest; %s of CPU",
+		size(f.resident), size(d.before.resident), size(f.each), grouped(f.resting), short(final.broker.cpu))
 	d.screen.line("")
 	faults := d.faults(s, unanswered, exit)
 	if len(faults) == 0 {
