@@ -61,11 +61,11 @@ interop: ## real processes as peers: libzmq, and Salt where it is installed
 .PHONY: outage
 outage: ## the long form of test/outage: 5,000 minions while the master is away, 200 that never read; 15 minutes
 	SALT_BROKER_OUTAGE=long $(GO) test -v -count=1 -timeout=40m ./test/outage
-	SALT_BROKER_OUTAGE=long $(GO) test -v -count=1 -run=TestOrderExperiment ./retproxy
+	$(GO) test -tags=long -v -count=1 -run=TestOrderExperiment ./retproxy
 
 .PHONY: chaos
 chaos: ## a bad network around both proxies for CHAOSTIME, fresh seeds; says each
-	SALT_BROKER_CHAOS_TIME=$(CHAOSTIME) CGO_ENABLED=1 $(GO) test -race -count=1 -v -timeout=0 -run=FreshSeeds ./test/chaos
+	SALT_BROKER_CHAOS_TIME=$(CHAOSTIME) CGO_ENABLED=1 $(GO) test -race -tags=long -count=1 -v -timeout=0 -run=FreshSeeds ./test/chaos
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME each

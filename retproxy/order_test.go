@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"os"
-	"strings"
 	"testing"
 	"time"
 )
@@ -179,42 +177,5 @@ func TestOverloadServesEverybody(t *testing.T) {
 	h := herd{minions: 1000, patience: 5 * time.Second, service: 100 * time.Millisecond, trip: time.Millisecond, places: 64, fresh: always}
 	if o := h.run(); o.served == h.minions && o.took < 2*h.work() {
 		t.Errorf("in order of coming all are served after %v: then why not", o.took)
-	}
-}
-
-// TestOrderExperiment prints what docs/decisions/0009 is about. It is skipped unless SALT_BROKER_OUTAGE=long.
-func TestOrderExperiment(t *testing.T) {
-	if os.Getenv("SALT_BROKER_OUTAGE") != "long" {
-		t.Skip("prints a table; for SALT_BROKER_OUTAGE=long")
-	}
-	orders := []time.Duration{always, 5 * time.Second, 2 * time.Second, time.Second, time.Second / 2, never}
-	for _, h := range []herd{
-		{minions: 5000, patience: 5 * time.Second, service: 50 * time.Millisecond, trip: time.Millisecond},
-		{minions: 5000, patience: 5 * time.Second, service: 2 * time.Millisecond, trip: 20 * time.Millisecond},
-		{minions: 5000, patience: 5 * time.Second, service: 2 * time.Millisecond, trip: 50 * time.Millisecond},
-		{minions: 1000, patience: 5 * time.Second, service: 100 * time.Millisecond, trip: time.Millisecond},
-		{minions: 1000, patience: 5 * time.Second, service: 200 * time.Millisecond, trip: time.Millisecond},
-		{minions: 1000, patience: 5 * time.Second, service: 300 * time.Millisecond, trip: time.Millisecond},
-		{minions: 1000, patience: 5 * time.Second, service: 400 * time.Millisecond, trip: time.Millisecond},
-		{minions: 1000, patience: 2 * time.Second, service: 50 * time.Millisecond, trip: time.Millisecond},
-		{minions: 15000, patience: 60 * time.Second, service: 50 * time.Millisecond, trip: time.Millisecond},
-	} {
-		var b strings.Builder
-		fmt.Fprintf(&b, "%d minions, patience %v, service %v, round trip %v, work %v\n", h.minions, h.patience, h.service, h.trip, h.work())
-		fmt.Fprintf(&b, "%14s %26s %26s %26s %26s %26s %26s\n", "max_in_flight", "FIFO", "5 s", "2 s", "1 s", "0.5 s", "LIFO")
-		for _, places := range []int{8, 16, 32, 64, 128, 256} {
-			fmt.Fprintf(&b, "%14d", places)
-			for _, fresh := range orders {
-				h.places, h.fresh = places, fresh
-				o := h.run()
-				took := fmt.Sprintf("%.1fs", o.took.Seconds())
-				if o.served < h.minions {
-					took = fmt.Sprintf("%d served", o.served)
-				}
-				fmt.Fprintf(&b, " %26s", fmt.Sprintf("%s, %d in vain, %d stale", took, o.wasted, o.stale))
-			}
-			b.WriteByte('\n')
-		}
-		t.Log(b.String())
 	}
 }

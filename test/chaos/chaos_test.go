@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"runtime"
 	"strconv"
@@ -35,22 +34,6 @@ func TestFixedSeeds(t *testing.T) {
 	}
 	for _, seed := range seeds {
 		if !t.Run(fmt.Sprint(seed), func(t *testing.T) { chaos(t, plan{seed}, 700*time.Millisecond) }) {
-			return // what it has left behind would disturb the next
-		}
-	}
-}
-
-// TestFreshSeeds goes on for the time that SALT_BROKER_CHAOS_TIME says.
-func TestFreshSeeds(t *testing.T) {
-	s := os.Getenv("SALT_BROKER_CHAOS_TIME")
-	if s == "" {
-		t.Skip("make chaos runs it")
-	}
-	d, err := time.ParseDuration(s)
-	must(t, err)
-	for deadline := time.Now().Add(d); time.Now().Before(deadline); {
-		seed := rand.Uint64()
-		if !t.Run(fmt.Sprint(seed), func(t *testing.T) { chaos(t, plan{seed}, 4*time.Second) }) {
 			return // what it has left behind would disturb the next
 		}
 	}
