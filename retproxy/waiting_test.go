@@ -39,7 +39,7 @@ func (r *running) connected() {
 func TestForgetsWhatNobodyWaitsFor(t *testing.T) {
 	m := absentMaster(t)
 	r := start(t, m, loops(2))
-	const n = 1000
+	const n = 500
 	var wg sync.WaitGroup
 	for worker := range 10 {
 		wg.Go(func() {
@@ -69,6 +69,11 @@ func TestForgetsWhatNobodyWaitsFor(t *testing.T) {
 	patient := dial(t, r, as{})
 	patient.asks("still here")
 	wg.Wait()
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("%+v", r.Stats())
+		}
+	})
 	until(t, "them to be forgotten", func() bool { return r.Stats().Forgotten == n })
 	r.waiting(1)
 
