@@ -2,7 +2,6 @@ package pubproxy
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net"
 	"sync/atomic"
@@ -14,8 +13,6 @@ import (
 
 // tellBytes is how much the master is told of in a turn, in bytes, beside what a new link hears at once.
 const tellBytes = 32 << 10
-
-var errLinkStopped = errors.New("the broker stops")
 
 // upstream is the SUB side: the link to the master, which fills the log, and the union of what the loops' minions have
 // subscribed to. It lives on one loop.
@@ -59,7 +56,7 @@ func (u *upstream) serve(ctx context.Context, nc net.Conn, v zmtp.Version) error
 	ended := make(chan error, 1)
 	if !u.loop.Post(func() { u.adopt(nc, v, ended) }) {
 		_ = nc.Close()
-		return errLinkStopped
+		return reactor.ErrStopped
 	}
 	select {
 	case err := <-ended:
@@ -68,7 +65,7 @@ func (u *upstream) serve(ctx context.Context, nc net.Conn, v zmtp.Version) error
 	case <-u.proxy.ended:
 	}
 	<-u.proxy.ended
-	return errLinkStopped
+	return reactor.ErrStopped
 }
 
 // adopt begins the life of a link: the master hears the whole union, and the log grows again.

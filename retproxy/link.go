@@ -2,7 +2,6 @@ package retproxy
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net"
 
@@ -21,8 +20,6 @@ const (
 
 	maxCommandBytes = 4096
 )
-
-var errLinkStopped = errors.New("the broker stops")
 
 // link is a DEALER connection of a lane to the master, and the requests that wait for it. It outlives its connections.
 type link struct {
@@ -57,13 +54,13 @@ func (k *link) run(ctx context.Context) error {
 		ended := make(chan error, 1)
 		if !k.lane.loop.Post(func() { k.adopt(nc, v, ended) }) {
 			_ = nc.Close()
-			return errLinkStopped
+			return reactor.ErrStopped
 		}
 		select {
 		case err := <-ended:
 			return err
 		case <-k.lane.proxy.ended:
-			return errLinkStopped
+			return reactor.ErrStopped
 		}
 	})
 }
