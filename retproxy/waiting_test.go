@@ -469,7 +469,8 @@ func TestLinkFilledTwiceInATurn(t *testing.T) {
 	m := newMaster(t)
 	r := start(t, m, places(1000))
 	r.connected()
-	dial(t, r, as{socket: "DEALER"})
+	p := dial(t, r, as{socket: "DEALER", minor: 1})
+	p.ping("read") // so is its READY: until then it may be a REQ, which has one request
 	const n, size = 200, 8 << 10
 	msg := envelope(0, make([]byte, size))
 	r.onLoop(0, func(l *lane) {
