@@ -13,6 +13,14 @@ func (c Config) ListenPublish() string { return hostPort(c.Interface, c.PublishP
 // ListenRequest is where minions connect for requests, host:port.
 func (c Config) ListenRequest() string { return hostPort(c.Interface, c.RetPort) }
 
+// ListenStatus is where metrics, health and status are asked for, host:port; "" is nowhere.
+func (c Config) ListenStatus() string {
+	if c.StatusPort == 0 {
+		return ""
+	}
+	return hostPort(c.StatusInterface, c.StatusPort)
+}
+
 // MasterPublish is where the master publishes, host:port.
 func (c Config) MasterPublish() string {
 	host, _, _ := splitMaster(c.Master)

@@ -53,3 +53,16 @@ func TestMasterRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestListenStatus(t *testing.T) {
+	for _, test := range []struct{ text, want string }{
+		{"", "127.0.0.1:4507"},
+		{"status_interface: '::1'\nstatus_port: 4600", "[::1]:4600"},
+		{"status_port: 0", ""},
+	} {
+		c, _ := loaded(t, test.text)
+		if got := c.ListenStatus(); got != test.want {
+			t.Errorf("%q: %q, want %q", test.text, got, test.want)
+		}
+	}
+}

@@ -123,6 +123,15 @@ type Config struct {
 	// LogLevelLogfile is `log_level_logfile`: how much LogFile gets, one of [Levels]. The same as LogLevel where
 	// nothing else is said.
 	LogLevelLogfile string
+
+	// Numbers and health.
+
+	// StatusInterface is `status_interface`: the local address of the status port.
+	StatusInterface string
+	// StatusPort is `status_port`: where metrics, health and status are asked for over HTTP. 0: nowhere.
+	StatusPort int
+	// StatusPprof is `status_pprof`: profiles of the process can be asked for there as well.
+	StatusPprof bool
 }
 
 // Default is what holds for every key that is not given.
@@ -178,6 +187,10 @@ func Default() Config {
 		LogFile:         "/var/log/salt/broker",
 		LogLevel:        "warning",
 		LogLevelLogfile: "warning",
+
+		StatusInterface: "127.0.0.1",
+		StatusPort:      4507,
+		StatusPprof:     false,
 	}
 }
 

@@ -62,6 +62,10 @@ var keys = []key{
 	{"log_file", func(c *Config) value { return path{&c.LogFile} }},
 	{"log_level", func(c *Config) value { return level{&c.LogLevel} }},
 	{"log_level_logfile", func(c *Config) value { return level{&c.LogLevelLogfile} }},
+
+	{"status_interface", func(c *Config) value { return address{p: &c.StatusInterface} }},
+	{"status_port", func(c *Config) value { return optionalPort{&c.StatusPort} }},
+	{"status_pprof", func(c *Config) value { return boolean{&c.StatusPprof} }},
 }
 
 // keyNamed finds a key.

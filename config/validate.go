@@ -74,6 +74,15 @@ var rules = []struct {
 		tooShort := 0 < c.HeartbeatTimeout && c.HeartbeatTimeout < c.HeartbeatInterval
 		return when(tooShort, fmt.Sprintf("is less than zmq_heartbeat_ivl (%d)", c.HeartbeatInterval.Milliseconds()))
 	}},
+	{"status_port", []string{"publish_port", "ret_port"}, func(c Config) string {
+		switch c.StatusPort {
+		case c.PublishPort:
+			return "is the publish_port as well"
+		case c.RetPort:
+			return "is the ret_port as well"
+		}
+		return ""
+	}},
 	{"pidfile", []string{"log_file"}, func(c Config) string {
 		return when(c.PIDFile != "" && c.PIDFile == c.LogFile, "is the log_file as well")
 	}},

@@ -37,6 +37,14 @@ func (v port) ok() bool         { return 1 <= *v.p && *v.p <= 65535 }
 func (v port) want() string     { return "is not a port (1 to 65535)" }
 func (v port) String() string   { return strconv.Itoa(*v.p) }
 
+// optionalPort is a TCP port, or 0 where none is to be opened.
+type optionalPort struct{ p *int }
+
+func (v optionalPort) set(raw any) bool { return setInt(v.p, raw) }
+func (v optionalPort) ok() bool         { return 0 <= *v.p && *v.p <= 65535 }
+func (v optionalPort) want() string     { return "is not a port (0 to 65535, 0 for none)" }
+func (v optionalPort) String() string   { return strconv.Itoa(*v.p) }
+
 // count is a number of things.
 type count struct {
 	p           *int

@@ -45,6 +45,9 @@ func TestValues(t *testing.T) {
 		{"user: salt-broker", func(c *Config) { c.User = "salt-broker" }},
 		{"user: 998", func(c *Config) { c.User = "998" }},
 		{"pidfile: /run/salt-broker.pid", func(c *Config) { c.PIDFile = "/run/salt-broker.pid" }},
+		{"status_interface: '::1'\nstatus_port: '0'\nstatus_pprof: yes", func(c *Config) {
+			c.StatusInterface, c.StatusPort, c.StatusPprof = "::1", 0, true
+		}},
 		{"default_include: ''", func(c *Config) { c.DefaultInclude = "" }},
 		{"max_connections: 5\nmax_connections_per_address: '7'", func(c *Config) { c.MaxConnections, c.MaxConnectionsPerAddress = 5, 7 }},
 		{"allow: []\ndeny: ''", func(*Config) {}},

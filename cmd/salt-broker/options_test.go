@@ -27,6 +27,9 @@ var elsewhere = map[string]string{
 	"log_file":          "the log",
 	"log_level":         "the log",
 	"log_level_logfile": "the log",
+	"status_interface":  "the status server",
+	"status_port":       "the status server",
+	"status_pprof":      "the status server",
 }
 
 // reaches says which options a key reaches, and how.
