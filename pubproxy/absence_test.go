@@ -24,7 +24,7 @@ func TestMasterLoss(t *testing.T) {
 			minion := connect(t, p, 1, "")
 			minion.settle()
 			eventually(t, p, "the link is there", func(s Stats) bool { return s.Master.Connected })
-			if err := m.Stop(); err != nil {
+			if err := m.Leave(); err != nil {
 				t.Fatal(err)
 			}
 			eventually(t, p, "the link is gone", func(s Stats) bool { return !s.Master.Connected })

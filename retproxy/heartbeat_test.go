@@ -11,7 +11,7 @@ import (
 
 // beating sets heartbeats that a test can wait for.
 func beating(o *Options) {
-	o.HeartbeatInterval, o.HeartbeatTimeout = 20*time.Millisecond, 100*time.Millisecond
+	o.HeartbeatInterval, o.HeartbeatTimeout = 20*time.Millisecond, 400*time.Millisecond
 }
 
 func TestMasterThatGoesMuteIsLeftAndDialedAgain(t *testing.T) {

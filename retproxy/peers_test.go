@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"testing"
@@ -16,6 +17,7 @@ import (
 
 	"salt-broker/internal/master"
 	"salt-broker/internal/reactor"
+	"salt-broker/internal/sim"
 	"salt-broker/internal/zmtp"
 )
 
@@ -169,13 +171,12 @@ func echo(a *ask) { a.answer(a.body()) }
 // absentMaster returns a master that is away until open.
 func absentMaster(tb testing.TB) *saltMaster {
 	tb.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := sim.KeepPort(netip.MustParseAddrPort("127.0.0.1:0")) // or another test may be the master meanwhile
 	if err != nil {
 		tb.Fatal(err)
 	}
-	_ = ln.Close()
-	m := &saltMaster{t: tb, addr: ln.Addr().String(), asked: make(chan *ask, 1<<16), links: map[*saltLink]bool{}}
-	tb.Cleanup(func() { m.stop(); m.wg.Wait() })
+	m := &saltMaster{t: tb, addr: port.Addr().String(), asked: make(chan *ask, 1<<16), links: map[*saltLink]bool{}}
+	tb.Cleanup(func() { m.stop(); m.wg.Wait(); port.Close() })
 	return m
 }
 

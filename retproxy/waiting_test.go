@@ -252,7 +252,7 @@ func TestLeavingFreesCreditOfOthers(t *testing.T) {
 
 func TestPlaceIsFreedByTheDeadline(t *testing.T) {
 	m := newMaster(t)
-	r := start(t, m, places(1), deadline(50*time.Millisecond))
+	r := start(t, m, places(1), deadline(500*time.Millisecond))
 	one, two := dial(t, r, as{}), dial(t, r, as{})
 	one.asks("swallowed")
 	swallowed := m.next()

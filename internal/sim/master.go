@@ -59,6 +59,7 @@ type Master struct {
 	publishers  []*publisher
 	publishAddr netip.AddrPort
 	requestAddr netip.AddrPort
+	kept        []*Port           // while it is away
 	order       uint64            // of the last job
 	serials     map[uint64]uint64 // of the last job of a series
 
@@ -120,10 +121,12 @@ func StartMaster(o MasterOptions) (*Master, error) {
 	return m, nil
 }
 
-// Start serves again after Stop, on the same ports. Jobs are counted on.
+// Start serves again after Leave, on the same ports. Jobs are counted on. After Stop it does so too if nobody has got them
+// meanwhile.
 func (m *Master) Start() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	defer m.givePortsUp()
 	if m.run != nil {
 		return errors.New("sim: the master runs already")
 	}
@@ -164,12 +167,38 @@ func listen(g *reactor.Group, address string, again netip.AddrPort, accept func(
 	return g.Listen(context.Background(), reactor.ListenOptions{Address: address, Backlog: 4096, Accept: accept})
 }
 
+// Leave is Stop for a master that comes back: its ports are nobody else's meanwhile, and connecting to them is refused.
+func (m *Master) Leave() error {
+	if err := m.Stop(); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, addr := range []netip.AddrPort{m.publishAddr, m.requestAddr} {
+		p, err := KeepPort(addr)
+		if err != nil {
+			m.givePortsUp()
+			return err
+		}
+		m.kept = append(m.kept, p)
+	}
+	return nil
+}
+
+func (m *Master) givePortsUp() {
+	for _, p := range m.kept {
+		p.Close()
+	}
+	m.kept = nil
+}
+
 // Stop closes the ports and all connections, and returns when nothing runs any more. Requests under way are forgotten. A
 // stopped master can be stopped again.
 func (m *Master) Stop() error {
 	m.mu.Lock()
 	r := m.run
 	m.run = nil
+	m.givePortsUp()
 	m.mu.Unlock()
 	if r == nil {
 		return nil

@@ -98,8 +98,8 @@ func TestMasterRestarts(t *testing.T) {
 	must(t, m.AwaitArrived(within(t), master.PublishJob(nil).Order, minions))
 	must(t, m.Await(within(t), func(s MinionsStats) bool { return s.Replies > 2*minions }))
 	for range 3 {
-		must(t, master.Stop())
-		must(t, master.Stop())
+		must(t, master.Leave())
+		must(t, master.Leave())
 		if n := master.Subscribed(""); n != 0 {
 			t.Errorf("%d subscriptions to a stopped master", n)
 		}

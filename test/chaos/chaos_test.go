@@ -179,7 +179,7 @@ func act(t *testing.T, p plan, m *sim.Master, crowd *sim.Minions, last time.Dura
 		ended := false
 		switch e.kind {
 		case restart:
-			must(t, m.Stop())
+			must(t, m.Leave())
 			ended = !pause(e.last)
 			must(t, m.Start())
 		case mute:

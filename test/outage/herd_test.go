@@ -92,7 +92,7 @@ func outage(t *testing.T, h herd) {
 		Reconnect: time.Millisecond,
 	})
 	asking.Store(minions)
-	must(t, m.Stop())
+	must(t, m.Leave())
 
 	// They do not all begin at once: on a site they would not either.
 	spread(t, minions, h.minions, min(h.patience, 5*time.Second))
