@@ -18,14 +18,15 @@ BENCH    ?= .
 COUNT    ?= 1
 
 # What `salt-broker version` says: the tag, and how far the tree is from it.
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+VERSION ?= $(shell pkg/version)
+COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 
 # What test/ holds starts real processes and is run by `make interop`, once; the rest are unit tests.
 UNIT = $$($(GO) list ./... | grep -v '^salt-broker/test/')
 
 .PHONY: build
 build: ## the daemon, without cgo
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/salt-broker ./cmd/salt-broker
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-X main.version=$(VERSION) -X main.commit=$(COMMIT)' -o bin/salt-broker ./cmd/salt-broker
 
 .PHONY: test
 test: vet lint race allocs interop ## everything
@@ -91,6 +92,14 @@ lint: bin/golangci-lint ## golangci-lint and the formatters; .golangci.yml says 
 .PHONY: format
 format: bin/golangci-lint ## gofumpt and goimports over everything
 	bin/golangci-lint fmt ./...
+
+.PHONY: man
+man: ## docs/man/broker.5, from pkg/rpm/broker.example
+	$(GO) test -count=1 -run=ManPage ./config -update
+
+.PHONY: rpm
+rpm: ## dist/: rpm and src.rpm, the same bytes from the same tree; needs the package rpm
+	pkg/rpm/build.sh dist
 
 .PHONY: help
 help:

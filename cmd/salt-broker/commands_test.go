@@ -102,6 +102,11 @@ func TestVersionOfABuild(t *testing.T) {
 			}
 		})
 	}
+	commit = "def of 2026-11-22T10:00:00Z" // as a package has it
+	defer func() { commit = "" }()
+	if got := commitOf(&debug.BuildInfo{}); got != commit {
+		t.Errorf("commit %q, want %q", got, commit)
+	}
 	const path = "github.com/go-zeromq/zmq4"
 	replaced := debug.BuildInfo{Deps: []*debug.Module{{Path: path, Version: "v0.1.0", Replace: &debug.Module{Version: "v0.2.0"}}}}
 	if got := moduleOf(&replaced, path); got != "v0.2.0" {

@@ -10,8 +10,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version is set by the linker: go build -ldflags '-X main.version=1.2.3'.
-var version string
+// version and commit are set by the linker: go build -ldflags "-X main.version=1.2.3 -X 'main.commit=...'". A package is
+// built from a tarball, where the go command finds no commit.
+var version, commit string
 
 func newVersionCommand() *cobra.Command {
 	return &cobra.Command{
@@ -58,17 +59,17 @@ func commitOf(info *debug.BuildInfo) string {
 	for _, s := range info.Settings {
 		said[s.Key] = s.Value
 	}
-	commit := said["vcs.revision"]
-	if commit == "" {
-		return "unknown"
+	found := said["vcs.revision"]
+	if found == "" {
+		return cmp.Or(commit, "unknown")
 	}
 	if at := said["vcs.time"]; at != "" {
-		commit += " of " + at
+		found += " of " + at
 	}
 	if said["vcs.modified"] == "true" {
-		commit += ", with changes"
+		found += ", with changes"
 	}
-	return commit
+	return found
 }
 
 // moduleOf is the version of a module that the program contains.
