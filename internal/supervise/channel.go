@@ -3,6 +3,7 @@ package supervise
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime/debug"
 	"sync"
 
@@ -17,6 +18,9 @@ type Proxy[S any] interface {
 	Run(ctx context.Context) error
 	// Stats is a snapshot of what the proxy has done. It is safe from any goroutine, also when Run has returned.
 	Stats() S
+	// Turned returns nil when every event loop of the proxy has turned since the call, an error when ctx ends before. It
+	// is safe from any goroutine, also when Run has returned.
+	Turned(ctx context.Context) error
 }
 
 // Counted are the numbers of a proxy, which survive it.
@@ -57,6 +61,21 @@ func (c *Channel[S, P]) Stats() S {
 		return c.former
 	}
 	return c.present.Stats().After(c.former)
+}
+
+// Turned returns nil when every event loop of the channel has turned since the call, and an error that says which has not
+// when ctx ends before. Between two proxies there is none that could be stuck. It is safe from any goroutine.
+func (c *Channel[S, P]) Turned(ctx context.Context) error {
+	c.mu.Lock()
+	present, there := c.present, c.there
+	c.mu.Unlock()
+	if !there {
+		return nil
+	}
+	if err := present.Turned(ctx); err != nil {
+		return fmt.Errorf("%s channel: %w", c.name, err)
+	}
+	return nil
 }
 
 // Live is one life of the channel: it runs the proxy that it has, or a new one. A panic is a [*reactor.PanicError].

@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -28,7 +29,10 @@ const (
 
 // fuse panics on the event loop that logs of a peer that is no ZMTP: a handler that fails, without a way into the proxies
 // that nobody else has.
-type fuse struct{ burnt atomic.Int64 }
+type fuse struct {
+	lay   sync.Once
+	burnt atomic.Int64
+}
 
 func (f *fuse) Levels() []logrus.Level { return logrus.AllLevels }
 func (f *fuse) Fire(e *logrus.Entry) error {
@@ -42,6 +46,7 @@ func (f *fuse) Fire(e *logrus.Entry) error {
 // relay is both channels, real ones, in a tree, between a master and minions.
 type relay struct {
 	t       *testing.T
+	log     *logrus.Logger
 	fuse    fuse
 	publish *Channel[pubproxy.Stats, *pubproxy.Proxy]
 	request *Channel[retproxy.Stats, *retproxy.Proxy]
@@ -57,8 +62,7 @@ func start(t *testing.T, o Options) *relay {
 	t.Helper()
 	r := &relay{t: t, ended: make(chan error, 1), lives: map[string]*atomic.Int64{"publish": {}, "request": {}}}
 	log, _ := journal()
-	log.AddHook(&r.fuse)
-	o.Log = log
+	r.log, o.Log = log, log
 	var err error
 	if r.master, err = sim.StartMaster(sim.MasterOptions{}); err != nil {
 		t.Fatal(err)
@@ -140,16 +144,23 @@ func (r *relay) served() {
 // blow makes the channel at a port panic, and waits until that has happened.
 func (r *relay) blow(channel string) {
 	r.t.Helper()
+	r.fuse.lay.Do(func() { r.log.AddHook(&r.fuse) })
 	before := r.fuse.burnt.Load()
+	r.garbage(channel)
+	r.await("a handler panics", func() bool { return r.fuse.burnt.Load() > before })
+}
+
+// garbage is what a channel closes a connection for, and logs.
+func (r *relay) garbage(channel string) {
+	r.t.Helper()
 	nc, err := net.Dial("tcp", r.ports[channel].String())
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	defer nc.Close()
+	r.t.Cleanup(func() { nc.Close() })
 	if _, err := nc.Write([]byte("GET / HTTP/1.1\r\n\r\n")); err != nil {
 		r.t.Fatal(err)
 	}
-	r.await("a handler panics", func() bool { return r.fuse.burnt.Load() > before })
 }
 
 // await polls: what it waits for is seen in snapshots only.

@@ -57,6 +57,8 @@ type Service interface {
 	Name() string
 	// Live runs until ctx ends and returns nil then; any other return is a failure, and it is called again.
 	Live(ctx context.Context) error
+	// Turned returns nil when every event loop of the channel has turned since the call, an error when ctx ends before.
+	Turned(ctx context.Context) error
 }
 
 // Tree runs channels.

@@ -31,6 +31,7 @@ type acting func(ctx context.Context) error
 
 func (a acting) Run(ctx context.Context) error { return a(ctx) }
 func (a acting) Stats() tally                  { return tally{lives: 1, here: 1} }
+func (a acting) Turned(context.Context) error  { return nil }
 
 func untilStopped(ctx context.Context) error {
 	<-ctx.Done()
