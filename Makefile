@@ -81,6 +81,15 @@ fuzz: ## every fuzz target for FUZZTIME each
 bench: ## benchmarks: BENCH is a pattern, COUNT=10 is what benchstat wants
 	$(GO) test -run='^$$' -bench='$(BENCH)' -benchmem -count=$(COUNT) ./...
 
+# Nobody else should work on the machine meanwhile. OUT keeps what was measured; docs/performance.rst says how.
+ROUNDS   ?= 5
+SCENARIO ?=
+PEERS    ?=
+OUT      ?=
+.PHONY: bench-peers
+bench-peers: build ## the same work for salt-broker, libzmq, HAProxy, nginx; SCENARIO=stream PEERS=salt-broker,libzmq ROUNDS=3
+	$(GO) run ./bench -rounds=$(ROUNDS) -scenario='$(SCENARIO)' -peers='$(PEERS)' -out='$(OUT)'
+
 # The linter is a module of its own, so that the product's go.mod stays what the product needs.
 bin/golangci-lint: tools/lint/go.mod tools/lint/go.sum
 	cd tools/lint && $(GO) build -o ../../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
@@ -103,4 +112,4 @@ rpm: ## dist/: rpm and src.rpm, the same bytes from the same tree; needs the pac
 
 .PHONY: help
 help:
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 20

@@ -1,0 +1,132 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+func main() {
+	if role := os.Getenv(roleVariable); role != "" {
+		if err := play(role); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1) //nolint:forbidigo // a command
+		}
+		return
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	err := execute(ctx, os.Args[1:], os.Stdout)
+	stop()
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1) //nolint:forbidigo // a command
+	}
+}
+
+// options is what a user may ask for.
+type options struct {
+	rounds              int
+	scenarios           []*scenario
+	relays              []*relay
+	quick, list         bool
+	saltBroker          string
+	out, show, profiles string
+}
+
+func parse(args []string, w io.Writer) (o options, err error) {
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.SetOutput(w)
+	flags.IntVar(&o.rounds, "rounds", 5, "how often each relay gets its turn")
+	scenario := flags.String("scenario", "", "only scenarios whose names begin with one of these, separated by commas")
+	peers := flags.String("peers", "", "only these relays, separated by commas: "+strings.Join(relayNames(relays), ","))
+	flags.BoolVar(&o.quick, "quick", false, "rounds of a fraction of a second: to see that it works, not to measure")
+	flags.BoolVar(&o.list, "list", false, "say which scenarios there are")
+	flags.StringVar(&o.saltBroker, "salt-broker", "bin/salt-broker", "the program to measure")
+	flags.StringVar(&o.out, "out", "", "keep everything in this file, as JSON")
+	flags.StringVar(&o.show, "show", "", "measure nothing, and show the tables of a file that -out has made")
+	flags.StringVar(&o.profiles, "profiles", "", "a directory for `perf` profiles of salt-broker, one for each scenario (needs perf; such rounds are slower)")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if flags.NArg() > 0 {
+		return o, fmt.Errorf("what is %q? There are only flags: -h says which", flags.Arg(0))
+	}
+	if o.scenarios = scenariosFor(*scenario); len(o.scenarios) == 0 {
+		return o, fmt.Errorf("-scenario %s: no name begins like that; -list says which there are", *scenario)
+	}
+	o.relays, err = relaysFor(*peers)
+	return o, err
+}
+
+func scenariosFor(prefixes string) []*scenario {
+	return slices.DeleteFunc(slices.Clone(scenarios), func(s *scenario) bool {
+		return !slices.ContainsFunc(strings.Split(prefixes, ","), func(p string) bool { return strings.HasPrefix(s.name, p) })
+	})
+}
+
+func scenarioNamed(name string) *scenario {
+	for _, s := range scenarios {
+		if s.name == name {
+			return s
+		}
+	}
+	return nil
+}
+
+func relaysFor(names string) ([]*relay, error) {
+	if names == "" {
+		return relays, nil
+	}
+	var some []*relay
+	for name := range strings.SplitSeq(names, ",") {
+		i := slices.IndexFunc(relays, func(r *relay) bool { return r.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("-peers %s: nobody is called that; there are %s", name, strings.Join(relayNames(relays), ", "))
+		}
+		some = append(some, relays[i])
+	}
+	return some, nil
+}
+
+func relayNames(some []*relay) []string {
+	var names []string
+	for _, r := range some {
+		names = append(names, r.name)
+	}
+	return names
+}
+
+// execute does what a command line asks for.
+func execute(ctx context.Context, args []string, w io.Writer) error {
+	o, err := parse(args, w)
+	if err != nil {
+		return err
+	}
+	switch {
+	case o.list:
+		for _, s := range scenarios {
+			_, _ = fmt.Fprintf(w, "%-20s %s\n", s.name, s.says)
+		}
+		return nil
+	case o.show != "":
+		r, err := load(o.show)
+		if err != nil {
+			return err
+		}
+		r.describe(w)
+		r.report(w, relayNames(o.relays))
+		return nil
+	}
+	return measure(ctx, o, w)
+}

@@ -1,0 +1,204 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"salt-broker/internal/sim"
+)
+
+// Minions is all stand-in minions in a process of their own, as net/rpc sees them: a [crowd] that listens to publishes, and
+// package sim's minions that make requests.
+type Minions struct {
+	crowd  *crowd
+	askers *sim.Minions
+
+	mu      sync.Mutex
+	replies []exchange
+}
+
+// exchange is a request and its reply.
+type exchange struct {
+	done    time.Time
+	latency time.Duration
+}
+
+// Listeners is a crowd to connect.
+type Listeners struct {
+	Port     uint16
+	Count    int
+	AtOnce   int  // handshakes that are under way
+	Filtered bool // each has a topic of its own
+	Patience time.Duration
+}
+
+// Connect connects a crowd and returns how long it took until the last one had shaken hands and sent its subscription.
+func (m *Minions) Connect(o Listeners, took *time.Duration) (err error) {
+	began := time.Now()
+	if m.crowd, err = newCrowd(onLoopback(o.Port), o.Count, o.AtOnce, o.Filtered, reportsFD); err != nil {
+		return err
+	}
+	select {
+	case <-m.crowd.everyone:
+		*took = time.Since(began)
+		return nil
+	case <-time.After(o.Patience):
+	}
+	m.crowd.do(func() {
+		err = fmt.Errorf("%d of %d minions have subscribed after %s: %w", m.crowd.subscribed, o.Count, o.Patience, m.crowd.fault)
+	})
+	return err
+}
+
+// Leave has the crowd close its connections.
+func (m *Minions) Leave(_, _ *struct{}) error {
+	if m.crowd == nil {
+		return errNobody
+	}
+	m.crowd.leave()
+	return nil
+}
+
+// Spans returns how long each publish of a run took to reach everyone.
+func (m *Minions) Spans(run uint32, reply *[]time.Duration) error {
+	if m.crowd == nil {
+		return errNobody
+	}
+	m.crowd.do(func() {
+		if m.crowd.run == run {
+			for _, s := range m.crowd.spans {
+				*reply = append(*reply, s.to.Sub(s.from))
+			}
+		}
+	})
+	return nil
+}
+
+// Askers is minions that make requests.
+type Askers struct {
+	Port         uint16
+	Count, Bytes int  // of a request, and of the reply to it
+	Short        bool // a connection for each request, else one that is kept
+	// Interval is the pause between a minion's requests. 0: none, the next follows the reply.
+	Interval time.Duration
+	Patience time.Duration
+}
+
+// Ask starts minions that make requests, and returns when each has had a reply.
+func (m *Minions) Ask(o Askers, _ *struct{}) (err error) {
+	options := sim.MinionsOptions{
+		Count: o.Count, Request: onLoopback(o.Port), RequestBytes: o.Bytes, ReplyBytes: o.Bytes, Interval: o.Interval,
+		Busy: o.Interval == 0, Timeout: o.Patience, Resting: true,
+		OnReply: func(_ int, latency time.Duration) {
+			m.mu.Lock() // nobody else wants it meanwhile: one loop
+			m.replies = append(m.replies, exchange{time.Now(), latency})
+			m.mu.Unlock()
+		},
+	}
+	if o.Short {
+		options.Shape = sim.Short
+	}
+	if m.askers, err = sim.StartMinions(options); err != nil {
+		return err
+	}
+	m.askers.Work()
+	if o.Interval == 0 {
+		m.askers.AskAll()
+	}
+	deadline := time.Now().Add(options.Timeout)
+	for m.askers.Stats().Replies < uint64(o.Count) {
+		if time.Now().After(deadline) {
+			return errors.Join(fmt.Errorf("%d minions got %d replies in %s", o.Count, m.askers.Stats().Replies, options.Timeout), m.asked())
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return nil
+}
+
+// Quantiles sums up how long many things of a kind took.
+type Quantiles struct {
+	Count    int
+	P50, P99 time.Duration
+}
+
+// Replied is the replies that came in a while: all of them, and those of requests that were under way while a publish was.
+type Replied struct{ All, Meanwhile Quantiles }
+
+// Replied sums up the replies that came between two times, by the clock of the machine.
+func (m *Minions) Replied(between [2]time.Time, reply *Replied) error {
+	if m.askers == nil {
+		return errNobody
+	}
+	m.mu.Lock()
+	all := slices.Clone(m.replies)
+	m.mu.Unlock()
+	all = slices.DeleteFunc(all, func(e exchange) bool { return e.done.Before(between[0]) || e.done.After(between[1]) })
+	var spans []span
+	if m.crowd != nil {
+		m.crowd.do(func() { spans = slices.Clone(m.crowd.spans) })
+	}
+	reply.All = quantiles(all, func(exchange) bool { return true })
+	reply.Meanwhile = quantiles(all, func(e exchange) bool {
+		return slices.ContainsFunc(spans, func(s span) bool {
+			return e.done.After(s.from) && e.done.Add(-e.latency).Before(s.to)
+		})
+	})
+	return nil
+}
+
+func quantiles(all []exchange, of func(exchange) bool) Quantiles {
+	var some []time.Duration
+	for _, e := range all {
+		if of(e) {
+			some = append(some, e.latency)
+		}
+	}
+	return Quantiles{len(some), quantile(some, 0.50), quantile(some, 0.99)}
+}
+
+// Rest ends requests and waits for the replies that are due.
+func (m *Minions) Rest(_, _ *struct{}) error {
+	m.askers.Rest()
+	deadline := time.Now().Add(30 * time.Second)
+	for m.askers.Stats().Waiting > 0 && time.Now().Before(deadline) {
+		time.Sleep(time.Millisecond)
+	}
+	return m.asked()
+}
+
+// asked says what has been wrong with the replies.
+func (m *Minions) asked() error {
+	s := m.askers.Stats()
+	if s.Faults()+s.Broken+s.TimedOut+uint64(s.Waiting) > 0 {
+		return fmt.Errorf("requests: %d wrong replies, %d broken, %d too late, %d without a reply; first: %w", s.WrongReplies,
+			s.Broken, s.TimedOut, s.Waiting, s.FirstFault)
+	}
+	return nil
+}
+
+// Verdict is an error when a minion got something that it should not have got, or lost its connection.
+func (m *Minions) Verdict(_, _ *struct{}) (err error) {
+	if m.crowd != nil {
+		m.crowd.do(func() {
+			if m.crowd.fault != nil {
+				err = fmt.Errorf("publishes: %d faults, the first: %w", m.crowd.faults, m.crowd.fault)
+			}
+		})
+	}
+	if m.askers != nil {
+		err = errors.Join(err, m.asked())
+	}
+	return err
+}
+
+var errNobody = errors.New("there are no such minions")
+
+func onLoopback(port uint16) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port)
+}

@@ -1,0 +1,148 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"time"
+)
+
+// scenario is one kind of work, in one size.
+type scenario struct {
+	name    string
+	says    string
+	minions int // that listen to publishes
+	askers  int // that make requests
+	// once is for what takes minutes and does not vary: one round is enough.
+	once bool
+	// topics says that the relay, or the master behind it, must sort publishes by topic.
+	topics  bool
+	metrics []metric
+	work    func(w *worker) error
+}
+
+// metric is one of the figures that a scenario yields.
+type metric struct {
+	key, says, unit string
+	more            bool // more is better
+}
+
+var (
+	cpuDelivery = metric{"cpu", "CPU a delivery", "us", false}
+	deliveries  = metric{"rate", "deliveries/s", "/s", true}
+	lastP50     = metric{"p50", "until the last minion has it, p50", "ms", false}
+	lastP99     = metric{"p99", "until the last minion has it, p99", "ms", false}
+	cpuRequest  = metric{"cpu", "CPU a request", "us", false}
+	requests    = metric{"rate", "requests/s", "/s", true}
+	replyP50    = metric{"p50", "until the reply, p50", "ms", false}
+	replyP99    = metric{"p99", "until the reply, p99", "ms", false}
+)
+
+const (
+	smallBytes  = 400
+	middleBytes = 16 << 10
+	largeBytes  = 1 << 20
+	// streamWindow is how many publishes of a stream are under way.
+	streamWindow = 64
+)
+
+// scenarios is everything that is measured, in its order.
+var scenarios = build()
+
+func build() []*scenario {
+	var all []*scenario
+	for _, n := range []int{100, 1000} {
+		all = append(all, &scenario{
+			name: fmt.Sprintf("stream-%d", n), says: fmt.Sprintf("publishes in a stream: 400 B, %d minions, window of %d", n, streamWindow),
+			minions: n, metrics: []metric{cpuDelivery, deliveries}, work: stream,
+		})
+	}
+	for _, size := range []int{smallBytes, middleBytes} {
+		for _, n := range []int{100, 2000, 15000} {
+			all = append(all, &scenario{
+				name: fmt.Sprintf("single-%s-%d", sizeName(size), n), says: fmt.Sprintf("a single publish: %s, %d minions", sizeName(size), n),
+				minions: n, metrics: []metric{cpuDelivery, lastP50, lastP99},
+				work: func(w *worker) error { return single(w, size) },
+			})
+		}
+	}
+	for _, n := range []int{100, 10000} {
+		all = append(all, &scenario{
+			name: fmt.Sprintf("filtered-%d", n), says: fmt.Sprintf("filtered publishes: %d minions, each its own topic; one publish touches one", n),
+			minions: n, topics: true, work: filtered,
+			metrics: []metric{{"cpu", "CPU a publish", "us", false}, {"rate", "publishes/s", "/s", true}},
+		})
+	}
+	for _, size := range []int{smallBytes, middleBytes, largeBytes} {
+		for _, n := range []int{200, 2000} {
+			all = append(all, &scenario{
+				name: fmt.Sprintf("requests-%s-%d", sizeName(size), n), says: fmt.Sprintf("requests: %d minions in a closed loop, %s each way", n, sizeName(size)),
+				askers: n, metrics: []metric{cpuRequest, requests, replyP50, replyP99}, once: n*size > 1<<30,
+				work: func(w *worker) error { return closedLoop(w, size, false) },
+			})
+		}
+	}
+	for _, n := range []int{100, 1000} {
+		all = append(all, &scenario{
+			name: fmt.Sprintf("short-%d", n), says: fmt.Sprintf("short requests: connect, handshake, request, reply, close; %d at a time, 400 B", n),
+			askers: n, metrics: []metric{cpuRequest, requests, replyP50, replyP99},
+			work: func(w *worker) error { return closedLoop(w, smallBytes, true) },
+		})
+	}
+	return append(all,
+		&scenario{
+			name: "rush", says: fmt.Sprintf("the rush: 15000 minions connect, shake hands, subscribe, %d at a time", rushAtOnce), minions: 15000,
+			metrics: []metric{{"cpu", "CPU a connection", "us", false}, {"rate", "connections/s", "/s", true}}, work: rush,
+		},
+		&scenario{
+			name: "idle", says: "idle: resident memory after the rush and after all have left", minions: 15000, once: true,
+			metrics: []metric{
+				{"memory", "a connection, at once", "KB", false},
+				{"later", "a connection, a minute later", "KB", false},
+				{"left", "kept a minute after all have left", "MB", false},
+			}, work: idle,
+		},
+		&scenario{
+			name: "mixed", says: "a mixed day: a publish every second at 5000 minions, while 1000 make a request every 500 ms", minions: 5000, askers: 1000,
+			metrics: []metric{
+				{"p50", "until the reply during a fan-out, p50", "ms", false},
+				{"p99", "until the reply during a fan-out, p99", "ms", false},
+				{"p99all", "until the reply at any time, p99", "ms", false},
+				{"last", "until the last minion has the publish, p50", "ms", false},
+			}, work: mixed,
+		},
+	)
+}
+
+func sizeName(bytes int) string {
+	switch {
+	case bytes >= 1<<20:
+		return fmt.Sprintf("%dM", bytes>>20)
+	case bytes >= 1<<10:
+		return fmt.Sprintf("%dK", bytes>>10)
+	}
+	return fmt.Sprintf("%dB", bytes)
+}
+
+// pace is how long and how much a round works.
+type pace struct {
+	stream   time.Duration // of publishes in a stream, of filtered ones, of requests
+	warmUp   time.Duration // before requests are counted
+	single   time.Duration // of single publishes, at least
+	singles  int           // but not more of them
+	rest     time.Duration // until idle memory is looked at again
+	mixed    time.Duration
+	look     time.Duration // between two looks whether all is quiet
+	patience time.Duration // with what does not move
+}
+
+var (
+	full = pace{
+		stream: 2 * time.Second, warmUp: 500 * time.Millisecond, single: 2 * time.Second, singles: 50, rest: time.Minute,
+		mixed: 10 * time.Second, look: 50 * time.Millisecond, patience: 30 * time.Second,
+	}
+	quick = pace{
+		stream: 300 * time.Millisecond, warmUp: 100 * time.Millisecond, single: 300 * time.Millisecond, singles: 10,
+		rest: 2 * time.Second, mixed: 3 * time.Second, look: 50 * time.Millisecond, patience: 20 * time.Second,
+	}
+)
