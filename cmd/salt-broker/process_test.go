@@ -179,10 +179,16 @@ func (w *watched) String() string {
 // expect waits until text has come, and fails when that takes too long or ended says that nothing more comes.
 func (w *watched) expect(t *testing.T, text string, ended <-chan struct{}) {
 	t.Helper()
+	w.expectTimes(t, text, 1, ended)
+}
+
+// expectTimes waits until text has come n times.
+func (w *watched) expectTimes(t *testing.T, text string, n int, ended <-chan struct{}) {
+	t.Helper()
 	timeout := time.After(patience)
 	for last := false; ; {
 		w.mu.Lock()
-		found, wrote := strings.Contains(w.text.String(), text), w.wrote
+		found, wrote := strings.Count(w.text.String(), text) >= n, w.wrote
 		w.mu.Unlock()
 		switch {
 		case found:

@@ -126,6 +126,7 @@ func start(ctx context.Context, c config.Config, files []string, owner *account,
 		}
 		defer watch.start(ctx)()
 	}
+	defer reports{publishes: publishes, requests: requests, log: main}.start(ctx)()
 	s := serving{log: log, drain: c.DrainTimeout, twins: twinSignals}
 	err = s.run(ctx, signals, publishes, requests)
 	farewell(main, publishes.Stats(), requests.Stats(), time.Since(s.since))

@@ -20,6 +20,7 @@ type acting func(ctx context.Context) error
 
 func (a acting) Run(ctx context.Context) error { return a(ctx) }
 func (a acting) Stats() nothingCounted         { return nothingCounted{} }
+func (acting) Turned(context.Context) error    { return nil }
 
 type nothingCounted struct{}
 
