@@ -48,13 +48,13 @@ func parse(args []string, w io.Writer) (o options, err error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(w)
 	flags.IntVar(&o.rounds, "rounds", 5, "how often each relay gets its turn")
-	scenario := flags.String("scenario", "", "only scenarios whose names begin with one of these, separated by commas")
+	scenario := flags.String("scenario", "", "only these scenarios, or kinds of them (stream for stream-100 and stream-1000), separated by commas")
 	peers := flags.String("peers", "", "only these relays, separated by commas: "+strings.Join(relayNames(relays), ","))
 	flags.BoolVar(&o.quick, "quick", false, "rounds of a fraction of a second: to see that it works, not to measure")
 	flags.BoolVar(&o.list, "list", false, "say which scenarios there are")
 	flags.StringVar(&o.saltBroker, "salt-broker", "bin/salt-broker", "the program to measure")
 	flags.StringVar(&o.out, "out", "", "keep everything in this file, as JSON")
-	flags.StringVar(&o.show, "show", "", "measure nothing, and show the tables of a file that -out has made")
+	flags.StringVar(&o.show, "show", "", "measure nothing, and show the tables of files that -out has made, separated by commas")
 	flags.StringVar(&o.profiles, "profiles", "", "a directory for `perf` profiles of salt-broker, one for each scenario (needs perf; such rounds are slower)")
 	if err := flags.Parse(args); err != nil {
 		return o, err
@@ -63,15 +63,18 @@ func parse(args []string, w io.Writer) (o options, err error) {
 		return o, fmt.Errorf("what is %q? There are only flags: -h says which", flags.Arg(0))
 	}
 	if o.scenarios = scenariosFor(*scenario); len(o.scenarios) == 0 {
-		return o, fmt.Errorf("-scenario %s: no name begins like that; -list says which there are", *scenario)
+		return o, fmt.Errorf("-scenario %s: there is none like that; -list says which there are", *scenario)
 	}
 	o.relays, err = relaysFor(*peers)
 	return o, err
 }
 
-func scenariosFor(prefixes string) []*scenario {
+// scenariosFor is those that the names stand for: stream-100 for itself, stream for all of that kind, nothing for all.
+func scenariosFor(names string) []*scenario {
 	return slices.DeleteFunc(slices.Clone(scenarios), func(s *scenario) bool {
-		return !slices.ContainsFunc(strings.Split(prefixes, ","), func(p string) bool { return strings.HasPrefix(s.name, p) })
+		return names != "" && !slices.ContainsFunc(strings.Split(names, ","), func(name string) bool {
+			return strings.HasPrefix(s.name+"-", name+"-")
+		})
 	})
 }
 
@@ -120,7 +123,7 @@ func execute(ctx context.Context, args []string, w io.Writer) error {
 		}
 		return nil
 	case o.show != "":
-		r, err := load(o.show)
+		r, err := load(strings.Split(o.show, ",")...)
 		if err != nil {
 			return err
 		}

@@ -5,8 +5,8 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -19,7 +19,6 @@ import (
 // Record is everything that was measured in one run, as it is kept.
 type Record struct {
 	Began     time.Time         `json:"began"`
-	Commit    string            `json:"commit"`
 	Quick     bool              `json:"quick,omitempty"` // tries whether everything works, and measures nothing
 	Machine   Machine           `json:"machine"`
 	Relays    map[string]string `json:"relays"`            // their versions
@@ -60,9 +59,6 @@ type Round struct {
 // newRecord describes the machine and what runs on it.
 func newRecord(t *tools) Record {
 	r := Record{Began: time.Now().UTC().Truncate(time.Second), Relays: map[string]string{}, Missing: map[string]string{}}
-	if out, err := exec.Command("git", "describe", "--always", "--dirty").Output(); err == nil {
-		r.Commit = strings.TrimSpace(string(out))
-	}
 	r.Machine = Machine{Cores: runtime.NumCPU(), Go: runtime.Version(), Descriptors: t.limit}
 	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
 		r.Machine.CPU, _ = field(text, "model name")
@@ -101,12 +97,22 @@ func (r *Record) save(path string) error {
 	return os.Rename(next, path)
 }
 
-// load reads a record that was kept.
-func load(path string) (*Record, error) {
-	text, err := os.ReadFile(path) //nolint:gosec // the user names it
-	if err != nil {
-		return nil, err
+// load reads records that were kept, as one: what is said about the machine is the first one's.
+func load(paths ...string) (all *Record, err error) {
+	for _, path := range paths {
+		text, err := os.ReadFile(path) //nolint:gosec // the user names it
+		if err != nil {
+			return nil, err
+		}
+		r := &Record{}
+		if err := json.Unmarshal(text, r); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		if all == nil {
+			all = r
+		} else {
+			all.Scenarios = append(all.Scenarios, r.Scenarios...)
+		}
 	}
-	r := &Record{}
-	return r, json.Unmarshal(text, r)
+	return all, nil
 }

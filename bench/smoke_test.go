@@ -42,13 +42,17 @@ func TestWork(t *testing.T) {
 		}
 		t.Logf("%s is not there: %s", name, why)
 	}
-	for _, s := range small {
-		if failed := c.perform(t.Context(), s, there); failed > 0 {
+	for i, s := range small {
+		some := there
+		if i%2 == 1 {
+			some = there[:1] // Python takes its time to start
+		}
+		if failed := c.perform(t.Context(), s, some); failed > 0 {
 			t.Errorf("%s failed with %d", s.name, failed)
 		}
 		rounds := c.record.scenario(s.name).Rounds
-		if len(rounds) != len(there) {
-			t.Errorf("%s: %d turns, want %d", s.name, len(rounds), len(there))
+		if len(rounds) != len(some) {
+			t.Errorf("%s: %d turns, want %d", s.name, len(rounds), len(some))
 		}
 		for _, round := range rounds {
 			for _, m := range s.metrics {

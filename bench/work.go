@@ -162,9 +162,6 @@ func closedLoop(w *worker, bytes int, short bool) error {
 	if err != nil {
 		return err
 	}
-	if replied.All.Count == 0 {
-		return fmt.Errorf("no reply came in %s", w.took)
-	}
 	w.values["cpu"] = w.each(float64(replied.All.Count))
 	w.values["rate"] = float64(replied.All.Count) / w.took.Seconds()
 	w.values["p50"], w.values["p99"] = milliseconds(replied.All.P50), milliseconds(replied.All.P99)
@@ -176,19 +173,23 @@ func (w *worker) patience(bytes int) time.Duration {
 	return w.pace.patience * time.Duration(1+w.scenario.askers*bytes>>29)
 }
 
-// count counts the replies that come for a while, with the clocks read at both ends: the work goes on.
+// count counts the replies that come for a while, or until the first one, with the clocks read at both ends: the work goes
+// on.
 func (w *worker) count(d time.Duration) (replied Replied, err error) {
 	before, err := w.usage()
-	if err != nil {
-		return replied, err
+	for err == nil && replied.All.Count == 0 {
+		time.Sleep(d)
+		var after usage
+		if after, err = w.usage(); err != nil {
+			break
+		}
+		w.spent, w.took = after.since(before), after.at.Sub(before.at)
+		if w.took > w.pace.patience {
+			return replied, fmt.Errorf("no reply came in %s", w.took)
+		}
+		err = w.minions.call("Replied", [2]time.Time{before.at, after.at}, &replied)
 	}
-	time.Sleep(d)
-	after, err := w.usage()
-	if err != nil {
-		return replied, err
-	}
-	w.spent, w.took = after.since(before), after.at.Sub(before.at)
-	return replied, w.minions.call("Replied", [2]time.Time{before.at, after.at}, &replied)
+	return replied, err
 }
 
 func rush(w *worker) error {
