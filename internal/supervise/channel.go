@@ -41,6 +41,8 @@ type Channel[S Counted[S], P Proxy[S]] struct {
 	present P
 	there   bool // present is one
 	former  S    // of those before it, all together
+
+	restarts uint64
 }
 
 // NewChannel makes a channel of a proxy that has its port already, so that a port that is taken is known before anything
@@ -49,8 +51,18 @@ func NewChannel[S Counted[S], P Proxy[S]](name string, first P, again func() (P,
 	return &Channel[S, P]{name: name, again: again, present: first, there: true}
 }
 
-// Name is what the channel is called.
-func (c *Channel[S, P]) Name() string { return c.name }
+// Name implements [Service].
+func (c *Channel[S, P]) Name() string { return c.name + " channel" }
+
+// Loss implements [Service].
+func (c *Channel[S, P]) Loss() string { return "its minions were cut off and will connect again" }
+
+// Restarts is how often the channel has got another proxy. It is safe from any goroutine.
+func (c *Channel[S, P]) Restarts() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.restarts
+}
 
 // Stats are the counters of all proxies that the channel has had, and what is so now of the present one; between two of
 // them there is nobody. It is safe from any goroutine.
@@ -105,6 +117,7 @@ func (c *Channel[S, P]) proxy() (P, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.present, c.there = p, true
+	c.restarts++
 	return p, nil
 }
 

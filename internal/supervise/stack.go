@@ -32,7 +32,7 @@ func logPanics(log Logger, name string, err error) {
 			logPanics(log, name, one)
 		}
 	case errors.As(err, &panicked):
-		log.Log(logrus.FatalLevel, name+" channel: "+panicked.Error())
+		log.Log(logrus.FatalLevel, name+": "+panicked.Error())
 		for line := range Lines(panicked.Stack) {
 			log.Log(logrus.FatalLevel, line)
 		}

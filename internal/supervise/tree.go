@@ -52,16 +52,19 @@ type Options struct {
 	HalfLife time.Duration
 }
 
-// Service is a channel, as the tree sees it: a [Channel].
+// Service is what the tree runs: a [Channel], or something beside the channels.
 type Service interface {
+	// Name is what the service is called in the log.
 	Name() string
+	// Loss says what its failure means, in words that follow "has failed, ".
+	Loss() string
 	// Live runs until ctx ends and returns nil then; any other return is a failure, and it is called again.
 	Live(ctx context.Context) error
-	// Turned returns nil when every event loop of the channel has turned since the call, an error when ctx ends before.
+	// Turned returns nil when every event loop of the service has turned since the call, an error when ctx ends before.
 	Turned(ctx context.Context) error
 }
 
-// Tree runs channels.
+// Tree runs services.
 type Tree struct {
 	options  Options
 	root     *suture.Supervisor
@@ -70,7 +73,7 @@ type Tree struct {
 	giveUp   sync.Once
 }
 
-// branch is a channel in the tree. It is its supervisor's only service.
+// branch is a service in the tree. It is its supervisor's only service.
 type branch struct {
 	tree       *Tree
 	service    Service
@@ -184,14 +187,14 @@ func (b *branch) Serve(ctx context.Context) error {
 	return err
 }
 
-// announce says that a channel starts again.
+// announce says that a service starts again.
 func (b *branch) announce() {
 	when := "now"
 	if b.pause > 0 {
 		when = "in " + b.pause.String()
 	}
 	b.tree.options.Log.WithError(b.failed).WithField("failures", b.failures).Errorf(
-		"the %s channel has failed, its minions were cut off and will connect again; it starts again %s", b.service.Name(), when)
+		"the %s has failed, %s; it starts again %s", b.service.Name(), b.service.Loss(), when)
 	b.failed = nil
 }
 
@@ -201,9 +204,9 @@ func (b *branch) why() error {
 	case b.failed == nil:
 		return nil
 	case b.tooOften:
-		return fmt.Errorf("%s channel: failed %d times, too often to go on: %w", b.service.Name(), b.failures, b.failed)
+		return fmt.Errorf("%s: failed %d times, too often to go on: %w", b.service.Name(), b.failures, b.failed)
 	}
-	return fmt.Errorf("%s channel: %w", b.service.Name(), b.failed)
+	return fmt.Errorf("%s: %w", b.service.Name(), b.failed)
 }
 
 // sleep returns true after d, or false when ctx has ended.
