@@ -51,6 +51,7 @@ func (f *fanout) fallBehind(m *minion, at position, n int) bool {
 	if m.conn.Closed() {
 		return false
 	}
+	f.deliveryBytes.Add(uint64(n))
 	m.cursor = &cursor{at: at}
 	if whole := m.cursor.advance(n); whole > 0 {
 		f.deliveries.Add(uint64(whole))
@@ -70,11 +71,19 @@ func (f *fanout) fallBehind(m *minion, at position, n int) bool {
 
 // catchUp ends a minion's lag.
 func (f *fanout) catchUp(m *minion) {
-	takeOut(&f.behind, m)
-	f.lagging.Add(-1)
-	m.cursor = nil
+	f.rejoin(m)
 	if m.everything {
 		m.place = insert(&f.current, m)
+	}
+}
+
+// rejoin takes a minion out of those that lag.
+func (f *fanout) rejoin(m *minion) {
+	takeOut(&f.behind, m)
+	m.cursor = nil
+	if f.lagging.Add(-1) == 0 {
+		f.lag.Store(0)
+		f.lagBytes.Store(0)
 	}
 }
 
@@ -130,6 +139,7 @@ func (f *fanout) serve(m *minion) {
 // progress notes that a minion that lags has taken n bytes: slow is not dead.
 func (f *fanout) progress(m *minion, n int) {
 	if n > 0 {
+		f.deliveryBytes.Add(uint64(n))
 		f.watch.Alive(m.conn)
 	}
 }
@@ -193,9 +203,15 @@ func (f *fanout) count(m *minion, from position, to uint64) (n int) {
 // sweep holds all minions that lag to the marks, also those that do not read at all.
 func (f *fanout) sweep() {
 	f.swept = f.proxy.log.oldest.Load()
+	lag, lagBytes := uint64(0), int64(0)
 	for _, m := range f.behind {
 		f.hold(m)
+		at := &m.cursor.at
+		lag = max(lag, f.pos.serial-at.serial)
+		lagBytes = max(lagBytes, f.pos.bytes()-at.bytes())
 	}
+	f.lag.Store(int64(lag))
+	f.lagBytes.Store(lagBytes)
 	if len(f.behind) > 0 && f.sweeper != nil {
 		f.sweeper.Reset(sweepInterval)
 	}
@@ -234,6 +250,9 @@ func (f *fanout) hold(m *minion) {
 	}
 	m.lost += uint32(lost)
 	f.lost.Add(uint64(lost))
+	if target == oldest && excess <= 0 {
+		f.lostToLog.Add(uint64(lost))
+	}
 	if limit := f.proxy.options.MaxLost; limit > 0 && int(m.lost) > limit {
 		m.conn.Close(errBehind)
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"salt-broker/internal/heartbeat"
+	"salt-broker/internal/latency"
 	"salt-broker/internal/reactor"
 	"salt-broker/internal/zmtp"
 )
@@ -39,11 +40,16 @@ type fanout struct {
 	work  func()        // f.run, bound once
 
 	// Shared.
-	pending    atomic.Bool // run has been posted and has not begun
-	minions    atomic.Int64
-	lagging    atomic.Int64
-	deliveries atomic.Uint64
-	lost       atomic.Uint64
+	pending       atomic.Bool   // run has been posted and has not begun
+	came          time.Duration // when what it was posted for came; whoever sets pending sets it, before posting
+	minions       atomic.Int64
+	lagging       atomic.Int64
+	lag, lagBytes atomic.Int64 // of the last minion behind, at the last sweep
+	deliveries    atomic.Uint64
+	deliveryBytes atomic.Uint64
+	lost          atomic.Uint64
+	lostToLog     atomic.Uint64
+	spent         latency.Recorder
 }
 
 // run is what a minion gets in one write: messages that follow each other in the log and all match.
@@ -66,15 +72,18 @@ func newFanout(p *Proxy, l *reactor.Loop) *fanout {
 	return f
 }
 
-// notify has the loop write what is new in the log. It is safe from any goroutine, and many calls cost one wake-up.
-func (f *fanout) notify() {
+// notify has the loop write what is new in the log and came now. It is safe from any goroutine, and many calls cost one
+// wake-up.
+func (f *fanout) notify(now time.Duration) {
 	if !f.pending.Swap(true) {
+		f.came = now
 		f.loop.Post(f.work)
 	}
 }
 
 // run writes what is new to all minions that are up to date.
 func (f *fanout) run() {
+	came, written := f.came, uint64(0) // before somebody else may set it
 	f.pending.Store(false)
 	for {
 		seg := f.pos.seg
@@ -85,11 +94,15 @@ func (f *fanout) run() {
 			if f.tree.count > 0 {
 				f.spread(end)
 			}
+			written += serial - f.pos.serial
 			f.pos.offset, f.pos.serial = end, serial
 		}
 		if !f.pos.cross() && f.caughtUp() {
 			break
 		}
+	}
+	if written > 0 && len(f.current)+f.tree.count > 0 {
+		f.spent.Observe(f.loop.Clock()-came, written)
 	}
 	if f.swept != f.proxy.log.oldest.Load() {
 		f.sweep()
@@ -103,12 +116,13 @@ func (f *fanout) caughtUp() bool {
 
 // broadcast writes whole messages to every minion that wants all of them.
 func (f *fanout) broadcast(chunk []byte, messages uint64) {
-	delivered := uint64(0)
+	delivered, whole := uint64(0), uint64(0)
 	for i := 0; i < len(f.current); {
 		m := f.current[i]
 		n := m.conn.TryWrite(chunk)
 		if n == len(chunk) {
 			delivered += messages
+			whole++
 			i++
 			continue
 		}
@@ -116,6 +130,7 @@ func (f *fanout) broadcast(chunk []byte, messages uint64) {
 	}
 	if delivered > 0 {
 		f.deliveries.Add(delivered)
+		f.deliveryBytes.Add(whole * uint64(len(chunk)))
 	}
 }
 
@@ -179,6 +194,7 @@ func (f *fanout) write(r *run) bool {
 	n := r.minion.conn.TryWrite(chunk)
 	if n == len(chunk) {
 		f.deliveries.Add(uint64(r.messages))
+		f.deliveryBytes.Add(uint64(n))
 		return true
 	}
 	if f.fallBehind(r.minion, r.at, n) {
@@ -250,9 +266,7 @@ func (f *fanout) cancel(m *minion, topic []byte) {
 // leave forgets a minion.
 func (f *fanout) leave(m *minion) {
 	if m.cursor != nil {
-		takeOut(&f.behind, m)
-		f.lagging.Add(-1)
-		m.cursor = nil
+		f.rejoin(m)
 	}
 	f.cancel(m, nil)
 	f.forget(m)

@@ -1,6 +1,9 @@
 package pubproxy
 
-import "maps"
+import (
+	"maps"
+	"slices"
+)
 
 // After adds what a former proxy of the same channel has counted to s. A link's attempts and connections are counters as
 // well; everything else is what s says.
@@ -8,7 +11,18 @@ func (s Stats) After(former Stats) Stats {
 	s.Publishes += former.Publishes
 	s.PublishBytes += former.PublishBytes
 	s.Deliveries += former.Deliveries
+	s.DeliveryBytes += former.DeliveryBytes
 	s.Lost += former.Lost
+	s.LostToLog += former.LostToLog
+	s.Accepted += former.Accepted
+	s.MinionPings += former.MinionPings
+	s.MasterPings += former.MasterPings
+	s.MasterSilent += former.MasterSilent
+	s.FanOut = s.FanOut.Plus(former.FanOut)
+	s.Loops = slices.Clone(s.Loops)
+	for i := range min(len(s.Loops), len(former.Loops)) {
+		s.Loops[i] = s.Loops[i].After(former.Loops[i])
+	}
 	s.Master.Attempts += former.Master.Attempts
 	s.Master.Connections += former.Master.Connections
 	ends := maps.Clone(former.Ends) // it may be somebody else's
@@ -24,6 +38,7 @@ func (s Stats) After(former Stats) Stats {
 
 // Ended is s when the proxy has ended: minions that were connected when a loop panicked are not any more.
 func (s Stats) Ended() Stats {
-	s.Minions, s.Behind, s.Subscriptions = 0, 0, 0
+	s.Open = false
+	s.Minions, s.Behind, s.Lag, s.LagBytes, s.Subscriptions = 0, 0, 0, 0, 0
 	return s
 }

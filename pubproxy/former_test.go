@@ -3,12 +3,15 @@ package pubproxy
 import (
 	"reflect"
 	"testing"
+
+	"salt-broker/internal/latency"
+	"salt-broker/internal/reactor"
 )
 
 // Every counter of a former proxy is added, those of later versions too: a counter is a uint64, what is so now an int.
 func TestNumbersOutliveTheirProxy(t *testing.T) {
 	numbers := func() Stats {
-		s := Stats{Ends: map[string]uint64{"left": 1}}
+		s := Stats{Open: true, Ends: map[string]uint64{"left": 1}}
 		for _, f := range reflect.ValueOf(&s).Elem().Fields() {
 			switch f.Kind() {
 			case reflect.Uint64:
@@ -16,12 +19,19 @@ func TestNumbersOutliveTheirProxy(t *testing.T) {
 			case reflect.Int:
 				f.SetInt(1)
 			}
+			if h, ok := f.Addr().Interface().(*latency.Histogram); ok {
+				h.Counts[3], h.Nanos = 1, 1
+			}
 		}
+		s.Loops = []reactor.LoopStats{{Turns: 1, Busy: 1, Connections: 1}}
 		return s
 	}
 	former, present := numbers(), numbers()
 	after := present.After(former).After(Stats{})
 	ended := after.Ended()
+	if !after.Open || ended.Open {
+		t.Errorf("open: %v, and in the end %v", after.Open, ended.Open)
+	}
 	for field, f := range reflect.ValueOf(after).Fields() {
 		end := reflect.ValueOf(ended).FieldByIndex(field.Index)
 		switch f.Kind() {
@@ -34,6 +44,12 @@ func TestNumbersOutliveTheirProxy(t *testing.T) {
 				t.Errorf("%s is %d, want 1, and %d in the end, want 0", field.Name, f.Int(), end.Int())
 			}
 		}
+		if h, ok := f.Interface().(latency.Histogram); ok && (h.Counts[3] != 2 || h.Nanos != 2 || end.Interface() != h) {
+			t.Errorf("%s is %+v, want 2, and %+v in the end", field.Name, h, end)
+		}
+	}
+	if want := (reactor.LoopStats{Turns: 2, Busy: 2, Connections: 1}); after.Loops[0] != want || former.Loops[0].Turns != 1 {
+		t.Errorf("%+v of %+v", after.Loops, former.Loops)
 	}
 	if after.Ends["left"] != 2 || former.Ends["left"] != 1 || present.Ends["left"] != 1 {
 		t.Errorf("%v, %v, %v", after.Ends, former.Ends, present.Ends)

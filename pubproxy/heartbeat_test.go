@@ -36,6 +36,7 @@ func TestMuteMasterIsLeftAndVanishedMinionsAreFreed(t *testing.T) {
 	eventually(t, p, "the vanished one freed", func(s Stats) bool {
 		return s.Ends["heartbeat_timeout"] == 1 && s.Minions == 2
 	})
+	eventually(t, p, "PINGs counted", func(s Stats) bool { return s.MinionPings >= 2 && s.MasterPings >= 2 && s.MasterSilent >= 2 })
 	_ = living.nc.Close()
 	<-over
 	old.settle()

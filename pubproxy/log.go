@@ -36,6 +36,7 @@ type mark struct {
 type segment struct {
 	data   []byte // [0:end) is written and final
 	serial uint64 // of its first message: serials count all messages since the broker started
+	start  int64  // bytes of all messages before that
 	end    atomic.Uint64
 	next   atomic.Pointer[segment] // set when this one will not grow any more
 }
@@ -60,7 +61,9 @@ func (l *publishLog) append(msg []byte) {
 	end, messages := s.load()
 	if len(msg) > len(s.data)-int(end) {
 		l.marks = append(l.marks, mark{s.serial, int64(end)})
-		s = &segment{data: make([]byte, max(segmentBytes, len(msg))), serial: s.serial + uint64(messages)}
+		s = &segment{
+			data: make([]byte, max(segmentBytes, len(msg))), serial: s.serial + uint64(messages), start: s.start + int64(end),
+		}
 		l.head.next.Store(s)
 		l.head = s
 		end, messages = 0, 0
@@ -96,6 +99,9 @@ type position struct {
 	offset uint32
 	serial uint64 // of the message that begins here
 }
+
+// bytes counts those of all messages before the position.
+func (p *position) bytes() int64 { return p.seg.start + int64(p.offset) }
 
 // newest is the position behind the last whole message.
 func (l *publishLog) newest() position {

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"salt-broker/internal/admission"
+	"salt-broker/internal/latency"
 	"salt-broker/internal/master"
 	"salt-broker/internal/reactor"
 	"salt-broker/internal/zmtp"
@@ -80,15 +81,29 @@ type Proxy struct {
 
 // Stats is a snapshot of what a proxy has done since it started.
 type Stats struct {
+	Open          bool   // the port takes connections
 	Minions       int    // connections now, handshakes included
 	Behind        int    // of them lag now
+	Lag           int    // messages that the last of them lags behind, as of the last look, at most a second ago
+	LagBytes      int    // in them: what the log has to keep for it
 	Subscriptions int    // prefixes that the master has been asked for
 	Publishes     uint64 // whole messages from the master
 	PublishBytes  uint64 // in them
 	Deliveries    uint64 // messages that were handed to the kernel for a minion
+	DeliveryBytes uint64 // that were, for a part of a message too
 	Lost          uint64 // messages that minions lost because they lagged too far
+	LostToLog     uint64 // of them: not since they lagged by more than pub_hwm, but since pub_log_size was used up
+	Accepted      uint64 // connections that came, those that were refused included
+	MinionPings   uint64 // PINGs to minions
+	MasterPings   uint64 // and to the master
+	MasterSilent  uint64 // links that were given up because the master answered none
 	Ends          map[string]uint64
 	Master        master.State
+	Loops         []reactor.LoopStats
+
+	// FanOut is how long it took from a publish's arrival until it was written to all minions of a loop that did not lag:
+	// each publish counts once for each loop that has minions.
+	FanOut latency.Histogram
 }
 
 // New opens the port for minions and fails when somebody has it. The proxy works when Run is called.
@@ -159,17 +174,27 @@ func isMinion(h reactor.Handler) bool {
 // Stats returns what the proxy has done so far. It is safe from any goroutine.
 func (p *Proxy) Stats() Stats {
 	s := Stats{
+		Open:          p.door.Open(),
 		Subscriptions: int(p.upstream.topics.Load()),
 		Publishes:     p.upstream.messages.Load(),
 		PublishBytes:  p.upstream.bytes.Load(),
+		Accepted:      p.door.Accepted(),
+		MinionPings:   p.door.Pings(),
 		Ends:          p.door.Counts(),
 		Master:        p.link.State(),
+		Loops:         p.group.Stats(),
 	}
+	s.MasterPings, s.MasterSilent = p.upstream.watch.Counts()
 	for _, f := range p.fanouts {
 		s.Minions += int(f.minions.Load())
 		s.Behind += int(f.lagging.Load())
+		s.Lag = max(s.Lag, int(f.lag.Load()))
+		s.LagBytes = max(s.LagBytes, int(f.lagBytes.Load()))
 		s.Deliveries += f.deliveries.Load()
+		s.DeliveryBytes += f.deliveryBytes.Load()
+		s.LostToLog += f.lostToLog.Load()
 		s.Lost += f.lost.Load()
+		s.FanOut = s.FanOut.Plus(f.spent.Histogram())
 	}
 	return s
 }

@@ -94,7 +94,9 @@ func TestHighWaterMark(t *testing.T) {
 				master.send(msg)
 				healthy.expect(all[len(all)-len(message(c.topic, i, size)):])
 			}
-			eventually(t, p, "held to the mark", func(s Stats) bool { return s.Lost > 0 && s.Behind == 1 })
+			eventually(t, p, "held to the mark", func(s Stats) bool {
+				return s.Lost > 0 && s.Behind == 1 && s.Lag >= hwm/2 && s.LagBytes >= hwm/2*size
+			})
 			got := slow.readMessages(c.topic, size, published-1)
 			eventually(t, p, "caught up", func(s Stats) bool { return s.Behind == 0 })
 			checkLoss(t, got, published, hwm-1, p.Stats().Lost)
@@ -105,6 +107,16 @@ func TestHighWaterMark(t *testing.T) {
 			eventually(t, p, "deliveries and losses add up", func(s Stats) bool {
 				return s.Deliveries == uint64(2*(published+1))-s.Lost
 			})
+			s := p.Stats()
+			if want := s.Deliveries * uint64(len(more)); s.DeliveryBytes != want {
+				t.Errorf("%d bytes delivered, want %d", s.DeliveryBytes, want)
+			}
+			if toLog := s.LostToLog > 0; toLog != (c.change != nil) || toLog && s.LostToLog != s.Lost {
+				t.Errorf("%d of %d lost to the end of the log", s.LostToLog, s.Lost)
+			}
+			if s.Lag != 0 || s.LagBytes != 0 {
+				t.Errorf("nobody lags, and the lag is %d publishes with %d bytes", s.Lag, s.LagBytes)
+			}
 		})
 	}
 }

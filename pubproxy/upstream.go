@@ -210,7 +210,7 @@ func (u *upstream) Received(c *reactor.Conn, p []byte) error {
 	if u.grown {
 		u.grown = false
 		for _, f := range u.proxy.fanouts {
-			f.notify()
+			f.notify(u.loop.Now())
 		}
 	}
 	return err

@@ -10,6 +10,9 @@ import (
 func (s Stats) After(former Stats) Stats {
 	s.Requests += former.Requests
 	s.RequestBytes += former.RequestBytes
+	s.SentBytes += former.SentBytes
+	s.Answers += former.Answers
+	s.AnswerBytes += former.AnswerBytes
 	s.Replies += former.Replies
 	s.ReplyBytes += former.ReplyBytes
 	s.TooLarge += former.TooLarge
@@ -19,6 +22,16 @@ func (s Stats) After(former Stats) Stats {
 	s.Late += former.Late
 	s.Overdue += former.Overdue
 	s.LostWithLink += former.LostWithLink
+	s.Accepted += former.Accepted
+	s.MinionPings += former.MinionPings
+	s.MasterPings += former.MasterPings
+	s.MasterSilent += former.MasterSilent
+	s.QueueTime = s.QueueTime.Plus(former.QueueTime)
+	s.MasterTime = s.MasterTime.Plus(former.MasterTime)
+	s.Loops = slices.Clone(s.Loops)
+	for i := range min(len(s.Loops), len(former.Loops)) {
+		s.Loops[i] = s.Loops[i].After(former.Loops[i])
+	}
 	s.Links = slices.Clone(s.Links)
 	for i := range min(len(s.Links), len(former.Links)) {
 		s.Links[i].Attempts += former.Links[i].Attempts
@@ -40,6 +53,7 @@ func (s Stats) After(former Stats) Stats {
 func (s Stats) Ended() Stats {
 	s.LostWithLink += uint64(max(0, s.InFlight))
 	s.Forgotten += uint64(max(0, s.Waiting))
+	s.Open = false
 	s.Minions, s.Waiting, s.InFlight = 0, 0, 0
 	return s
 }

@@ -30,8 +30,8 @@ func TestMasterThatGoesMuteIsLeftAndDialedAgain(t *testing.T) {
 		}
 		return true
 	})
-	if s := r.Stats(); s.Minions != 1 {
-		t.Errorf("%d minions are left", s.Minions)
+	if s := r.Stats(); s.Minions != 1 || s.MasterPings < 2 || s.MasterSilent < 2 || s.MinionPings != 0 {
+		t.Errorf("%d minions are left; %d PINGs to the master, %d times in vain, %d to minions", s.Minions, s.MasterPings, s.MasterSilent, s.MinionPings)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"salt-broker/internal/heartbeat"
+	"salt-broker/internal/latency"
 	"salt-broker/internal/reactor"
 	"salt-broker/internal/zmtp"
 )
@@ -44,7 +45,10 @@ type lane struct {
 // counters of a lane; see Stats.
 type counters struct {
 	requests, requestBytes atomic.Uint64
+	sentBytes              atomic.Uint64
 	replies, replyBytes    atomic.Uint64
+	answers, answerBytes   atomic.Uint64
+	queueTime, masterTime  latency.Recorder
 	tooLarge               atomic.Uint64
 	forgotten              atomic.Uint64
 	unwanted               atomic.Uint64
@@ -99,16 +103,16 @@ func (l *lane) request(m *minion, msg []byte) {
 		if owner, ok := l.proxy.credit.take(l.index); ok {
 			if len(msg) >= ownBytes {
 				if own := m.stream.Take(); own != nil {
-					k.send(m, own, true, owner)
+					k.send(m, own, true, owner, 0)
 					return
 				}
 			}
-			k.send(m, msg, false, owner)
+			k.send(m, msg, false, owner, 0)
 			return
 		}
 	}
 	r := l.newRequest()
-	r.minion = m
+	r.minion, r.came = m, l.loop.Now()
 	if len(msg) < tinyBytes {
 		r.msg = bytes.Clone(msg)
 	} else if r.msg = m.stream.Take(); r.msg == nil {
@@ -161,10 +165,10 @@ func (l *lane) dispatch() {
 				break
 			}
 		}
-		m, msg := r.minion, r.msg
+		m, msg, waited := r.minion, r.msg, l.loop.Now()-r.came
 		k.queue.served(r)
 		l.drop(r)
-		k.send(m, msg, true, owner)
+		k.send(m, msg, true, owner, waited)
 		m.flow()
 	}
 	if !l.hungry {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"time"
 
 	"salt-broker/internal/master"
 	"salt-broker/internal/reactor"
@@ -100,9 +101,12 @@ func (k *link) ready() bool {
 	return false
 }
 
-// send gives a request to the master. The caller has got credit for it. Where owned, msg is a buffer that passes on.
-func (k *link) send(m *minion, msg []byte, owned bool, owner int) {
+// send gives a request to the master, which waited here. The caller has got credit for it. Where owned, msg is a buffer
+// that passes on.
+func (k *link) send(m *minion, msg []byte, owned bool, owner int, waited time.Duration) {
 	l := k.lane
+	l.queueTime.Observe(waited, 1)
+	l.sentBytes.Add(uint64(len(msg)))
 	t := l.flights.add(k, m.conn.Ref(), l.loop.Now(), owner)
 	m.flying++
 	l.last = k
@@ -196,7 +200,9 @@ func (k *link) Message(msg []byte) error {
 	l.replies.Add(1)
 	l.replyBytes.Add(uint64(len(rest)))
 	if i := l.flights.find(k, r); i >= 0 {
-		l.landed(l.flights.remove(i))
+		was := l.flights.remove(i)
+		l.masterTime.Observe(l.loop.Now()-was.sent, 1)
+		l.landed(was)
 	} else {
 		l.late.Add(1)
 	}
@@ -205,6 +211,8 @@ func (k *link) Message(msg []byte) error {
 		l.unwanted.Add(1)
 		return nil
 	}
+	l.answers.Add(1)
+	l.answerBytes.Add(uint64(len(rest)))
 	owned := false
 	if len(rest) >= unpooledBytes {
 		owned = k.stream.Take() != nil

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"salt-broker/internal/admission"
+	"salt-broker/internal/latency"
 	"salt-broker/internal/master"
 	"salt-broker/internal/reactor"
 	"salt-broker/internal/zmtp"
@@ -71,11 +72,15 @@ type Proxy struct {
 
 // Stats is a snapshot of what a proxy has done since it started.
 type Stats struct {
+	Open         bool   // the port takes connections
 	Minions      int    // connections now, handshakes included
 	Requests     uint64 // from minions
 	RequestBytes uint64
+	SentBytes    uint64 // of requests, to the master; QueueTime counts the messages
 	Replies      uint64 // from the master
 	ReplyBytes   uint64
+	Answers      uint64 // of them: given to a minion
+	AnswerBytes  uint64
 	Waiting      int    // requests here now, for a place at the master
 	InFlight     int    // requests at the master now
 	TooLarge     uint64 // requests that were refused, of a peer that has many: see size.go
@@ -85,8 +90,17 @@ type Stats struct {
 	Late         uint64 // replies after the deadline, passed on all the same
 	Overdue      uint64 // places at the master given up at the deadline
 	LostWithLink uint64 // requests at the master when their link ended: not answered, not sent again
+	Accepted     uint64 // connections that came, those that were refused included
+	MinionPings  uint64 // PINGs to minions
+	MasterPings  uint64 // and to the master
+	MasterSilent uint64 // links that were given up because the master answered none
 	Ends         map[string]uint64
 	Links        []master.State
+	Loops        []reactor.LoopStats
+
+	// QueueTime is how long requests that were given to the master had waited here. MasterTime is how long their replies
+	// took from there; those that came after the deadline are not in it.
+	QueueTime, MasterTime latency.Histogram
 }
 
 // New opens the port for minions and fails when somebody has it. The proxy works when Run is called.
@@ -206,13 +220,18 @@ func isMinion(h reactor.Handler) bool {
 
 // Stats returns what the proxy has done so far. It is safe from any goroutine.
 func (p *Proxy) Stats() Stats {
-	s := Stats{Ends: p.door.Counts()}
+	s := Stats{
+		Open: p.door.Open(), Accepted: p.door.Accepted(), MinionPings: p.door.Pings(), Ends: p.door.Counts(), Loops: p.group.Stats(),
+	}
 	for _, l := range p.lanes {
 		s.Minions += int(l.minions.Load())
 		s.Requests += l.requests.Load()
 		s.RequestBytes += l.requestBytes.Load()
+		s.SentBytes += l.sentBytes.Load()
 		s.Replies += l.replies.Load()
 		s.ReplyBytes += l.replyBytes.Load()
+		s.Answers += l.answers.Load()
+		s.AnswerBytes += l.answerBytes.Load()
 		s.Waiting += int(l.waiting.Load())
 		s.InFlight += int(l.inFlight.Load())
 		s.TooLarge += l.tooLarge.Load()
@@ -222,6 +241,11 @@ func (p *Proxy) Stats() Stats {
 		s.Late += l.late.Load()
 		s.Overdue += l.counters.overdue.Load()
 		s.LostWithLink += l.lostWithLink.Load()
+		pings, silent := l.masterWatch.Counts()
+		s.MasterPings += pings
+		s.MasterSilent += silent
+		s.QueueTime = s.QueueTime.Plus(l.queueTime.Histogram())
+		s.MasterTime = s.MasterTime.Plus(l.masterTime.Histogram())
 		s.Links = append(s.Links, l.ordinary.road.State(), l.bulk.road.State())
 	}
 	return s

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -52,8 +53,8 @@ type Options struct {
 	Log logrus.FieldLogger
 }
 
-// Door admits connections to the loops of one group. Its methods belong to the loop of the connection at hand; Counts
-// and Close are safe from anywhere.
+// Door admits connections to the loops of one group. Its methods belong to the loop of the connection at hand; Counts,
+// Accepted, Open, Pings and Close are safe from anywhere.
 type Door struct {
 	options    Options
 	group      *reactor.Group
@@ -65,6 +66,7 @@ type Door struct {
 	ends       map[string]*end     // immutable
 	limits     *limits
 	journal    *journal
+	accepted   atomic.Uint64
 
 	mu       sync.Mutex
 	listener *reactor.Listener // nil: the port is shut
@@ -109,7 +111,27 @@ func (d *Door) Close() {
 	d.shut()
 }
 
+// Open says whether the port takes connections.
+func (d *Door) Open() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.listener != nil
+}
+
+// Accepted returns how many connections have come, those that were refused included.
+func (d *Door) Accepted() uint64 { return d.accepted.Load() }
+
+// Pings returns how many PINGs minions were sent.
+func (d *Door) Pings() (sent uint64) {
+	for _, w := range d.watches {
+		pings, _ := w.Counts()
+		sent += pings
+	}
+	return sent
+}
+
 func (d *Door) accept(c *reactor.Conn) reactor.Handler {
+	d.accepted.Add(1)
 	if refusal := d.limits.enter(c.RemoteAddr().Addr()); refusal != nil {
 		d.told(c, refusal)
 		return nil

@@ -8,6 +8,7 @@
 package heartbeat
 
 import (
+	"sync/atomic"
 	"time"
 
 	"salt-broker/internal/reactor"
@@ -31,10 +32,21 @@ func (silence) Timeout() bool { return true }
 // ErrSilent is the reason with which a peer that did not answer is closed.
 var ErrSilent error = silence{}
 
-// Watch watches connections of one loop; its methods belong to that loop. A nil Watch watches nothing.
+// Watch watches connections of one loop; its methods belong to that loop, but for Counts. A nil Watch watches nothing.
 type Watch struct {
 	quiet *reactor.Activity // waiting for the interval to pass
 	asked *reactor.Activity // got a PING; nil: nobody is given up
+
+	pings, silent atomic.Uint64
+}
+
+// Counts says how many PINGs were sent, and how many peers were given up since nothing came after one. It is safe from
+// any goroutine.
+func (w *Watch) Counts() (pings, silent uint64) {
+	if w == nil {
+		return 0, 0
+	}
+	return w.pings.Load(), w.silent.Load()
 }
 
 // New makes a Watch; nil when the interval is 0. With a timeout of 0 silent peers get a PING every interval and are kept.
@@ -47,7 +59,10 @@ func New(l *reactor.Loop, interval, timeout time.Duration) *Watch {
 	w.quiet = l.NewActivity(interval, w.ask)
 	w.quiet.CountSending() // who takes a large message piece by piece lives
 	if timeout > 0 {
-		w.asked = l.NewActivity(timeout, func(c *reactor.Conn) { c.Close(ErrSilent) })
+		w.asked = l.NewActivity(timeout, func(c *reactor.Conn) {
+			w.silent.Add(1)
+			c.Close(ErrSilent)
+		})
 		w.asked.CountSending()
 	}
 	return w
@@ -89,6 +104,7 @@ func (w *Watch) ask(c *reactor.Conn) {
 	} else {
 		w.quiet.Add(c)
 	}
+	w.pings.Add(1)
 	if err := c.Handler().(Peer).Ping(); err != nil {
 		c.Close(err)
 	}
