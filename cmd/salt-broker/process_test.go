@@ -232,7 +232,7 @@ func (l *place) write(t *testing.T, further ...string) {
 	given := strings.Join(further, "\n") + "\n"
 	text := ""
 	for _, line := range lines {
-		if key, _, _ := strings.Cut(line, ":"); !strings.Contains(given, key+":") {
+		if key, _, _ := strings.Cut(line, ":"); !strings.Contains("\n"+given, "\n"+key+":") {
 			text += line + "\n"
 		}
 	}
