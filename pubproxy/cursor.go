@@ -6,11 +6,12 @@ import "bytes"
 // messages wait in the log, which all minions share. A minion that lags too far loses the oldest of them: whole ones,
 // never a part of one.
 type cursor struct {
-	at   position // of the message that is being sent; what is before it has gone or is lost
-	sent uint32   // bytes of it that have gone
-	rest []byte   // what is left of a message that was given up by the log while it was being sent; goes first
-	pong []byte   // an answer to a PING that waits for the end of a message
-	ping bool     // a PING waits for it, too
+	at     position // of the message that is being sent; what is before it has gone or is lost
+	sent   uint32   // bytes of it that have gone
+	rest   []byte   // what is left of a message that was given up by the log while it was being sent; goes first
+	copied int64    // bytes in memory for rest that no other minion shares
+	pong   []byte   // an answer to a PING that waits for the end of a message
+	ping   bool     // a PING waits for it, too
 
 	// waiting counts the messages from at to the loop's position that match, for minions without ''.
 	waiting int
@@ -35,14 +36,23 @@ func (c *cursor) advance(n int) (whole int) {
 	return whole
 }
 
-// skipPast moves the cursor behind the message that is being sent, whose rest it keeps for itself: the segment would
-// keep the whole log behind it in memory.
-func (c *cursor) skipPast() {
+// copiedBytes is the size up to which the rest of a message is copied. It would hold its segment's bytes in memory
+// otherwise, and a thousand minions as many segments; a larger one is shared by all that are within it.
+const copiedBytes = 16 << 10
+
+// skipPast moves the cursor behind the message that is being sent, whose rest it keeps: the segment would keep the whole
+// log behind it in memory. It returns by how much the minion holds more for that.
+func (c *cursor) skipPast() (copied int64) {
 	size := messageSize(c.at.seg.data[c.at.offset:])
-	c.rest = bytes.Clone(c.at.seg.data[c.at.offset+c.sent : c.at.offset+size])
+	c.rest = c.at.seg.data[c.at.offset+c.sent : c.at.offset+size]
+	if len(c.rest) <= copiedBytes {
+		c.rest = bytes.Clone(c.rest)
+		c.copied = int64(len(c.rest))
+	}
 	c.sent = 0
 	c.at.offset += size
 	c.at.serial++
+	return c.copied
 }
 
 // fallBehind gives a minion a cursor at a position from which n bytes have gone, unless it turns out to be closed.
@@ -99,6 +109,7 @@ func (f *fanout) serve(m *minion) {
 			if len(c.rest) > 0 {
 				return
 			}
+			f.release(c)
 			f.deliveries.Add(1)
 		}
 		if err := f.commands(m); err != nil {
@@ -142,6 +153,12 @@ func (f *fanout) progress(m *minion, n int) {
 		f.deliveryBytes.Add(uint64(n))
 		f.watch.Alive(m.conn)
 	}
+}
+
+// release gives up the rest of a message that a cursor has kept.
+func (f *fanout) release(c *cursor) {
+	f.held -= c.copied
+	c.rest, c.copied = nil, 0
 }
 
 // commands sends what waits for the end of a message, if that is here.
@@ -235,7 +252,7 @@ func (f *fanout) hold(m *minion) {
 		return
 	}
 	if c.sent > 0 {
-		c.skipPast()
+		f.held += c.skipPast()
 		c.waiting--
 		excess--
 	}

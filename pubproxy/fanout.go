@@ -4,6 +4,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"salt-broker/internal/admission"
+	"salt-broker/internal/buffers"
 	"salt-broker/internal/heartbeat"
 	"salt-broker/internal/latency"
 	"salt-broker/internal/reactor"
@@ -23,6 +25,8 @@ type fanout struct {
 
 	// Owned by the loop.
 	limits     zmtp.Limits
+	held       int64 // bytes in memory for single minions, beside the log
+	account    *buffers.Account
 	watch      *heartbeat.Watch
 	pos        position  // everything before it has been written to every minion that is not behind
 	current    []*minion // subscribed to '' and not behind
@@ -68,6 +72,7 @@ func newFanout(p *Proxy, l *reactor.Loop) *fanout {
 		MaxCommand: maxTopicBytes + 64,
 		Buffers:    l,
 	}
+	f.account = p.options.Buffers.Open(l, &f.held, func() bool { return true }, admission.ErrBuffers)
 	f.found, f.work = f.match, f.run
 	return f
 }
@@ -266,6 +271,7 @@ func (f *fanout) cancel(m *minion, topic []byte) {
 // leave forgets a minion.
 func (f *fanout) leave(m *minion) {
 	if m.cursor != nil {
+		f.release(m.cursor)
 		f.rejoin(m)
 	}
 	f.cancel(m, nil)

@@ -112,6 +112,8 @@ func live(p *Proxy, once *counted, nc net.Conn, says, cuts []byte) (wrong []erro
 		fed += n
 		if held := m.stream.Buffered(); held > max(512, 4*fed) || held > 4*maxTopicBytes {
 			wrong = append(wrong, errors.New("too much is held"))
+		} else if !conn.Closed() && f.held != int64(m.stream.HalfRead()) {
+			wrong = append(wrong, errors.New("what is held is not what is counted"))
 		}
 		if len(m.entries) > p.options.MaxSubscriptions || f.tree.count != len(m.entries) {
 			wrong = append(wrong, errors.New("subscriptions that are too many, or nobody's"))
@@ -142,7 +144,7 @@ func gone(p *Proxy, once *counted) (wrong []error) {
 		wrong = append(wrong, errors.New("it did not end once"))
 	}
 	if f.tree.count != 0 || len(f.tree.root.children) != 0 || f.everything != 0 || len(f.current) != 0 || len(f.behind) != 0 ||
-		len(p.upstream.union) != 0 || f.minions.Load() != 0 || f.loop.Connections() != 0 {
+		len(p.upstream.union) != 0 || f.held != 0 || f.loop.Kept() != 0 || f.minions.Load() != 0 || f.loop.Connections() != 0 {
 		wrong = append(wrong, errors.New("something of it stays"))
 	}
 	return wrong

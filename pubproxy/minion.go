@@ -46,8 +46,12 @@ func newMinion(f *fanout, c *reactor.Conn) *minion {
 
 // Received implements reactor.Handler.
 func (m *minion) Received(c *reactor.Conn, p []byte) error {
-	m.fanout.watch.Alive(c)
-	return m.stream.Feed(p, &m.fanout.limits, m)
+	f := m.fanout
+	f.watch.Alive(c)
+	before := m.stream.HalfRead()
+	err := m.stream.Feed(p, &f.limits, m)
+	f.held += int64(m.stream.HalfRead() - before)
+	return err
 }
 
 // Writable implements reactor.Handler.
@@ -62,10 +66,24 @@ func (m *minion) HalfClosed(c *reactor.Conn) { c.Close(io.EOF) }
 
 // Closed implements reactor.Handler.
 func (m *minion) Closed(c *reactor.Conn, reason error) {
+	m.fanout.held -= int64(m.stream.HalfRead())
 	m.stream.Release(&m.fanout.limits)
 	m.fanout.leave(m)
 	m.fanout.proxy.door.Ended(c, reason)
 }
+
+// Buffered implements buffers.Holder. Publishes wait in the log, which is not this connection's.
+func (m *minion) Buffered() (all, halfRead int64) {
+	halfRead = int64(m.stream.HalfRead())
+	all = halfRead + int64(m.conn.Kept())
+	if m.cursor != nil {
+		all += m.cursor.copied
+	}
+	return all, halfRead
+}
+
+// Flow implements buffers.Holder. Reading goes on: what a minion sends here is small and changes what it is sent.
+func (m *minion) Flow() {}
 
 // Greeted implements zmtp.Sink.
 func (m *minion) Greeted(zmtp.Version) error { return nil }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"salt-broker/internal/admission"
+	"salt-broker/internal/buffers"
 	"salt-broker/internal/latency"
 	"salt-broker/internal/master"
 	"salt-broker/internal/reactor"
@@ -59,6 +60,9 @@ type Options struct {
 	MaxMessage int64
 	// MaxSubscriptions is how many prefixes a minion may subscribe to. A broker has one for each minion behind it.
 	MaxSubscriptions int
+	// Buffers bounds what all connections together have in memory beside the log, with those of whatever shares it; nil:
+	// nothing does.
+	Buffers *buffers.Budget
 	// CloseOnMasterLoss shuts the port and sends the minions away when there has been no link for MasterLossAfter, until
 	// there is one again (on_master_loss, on_master_loss_after).
 	CloseOnMasterLoss bool
@@ -128,6 +132,7 @@ func New(o Options) (*Proxy, error) {
 	})
 	if err != nil {
 		g.Close()
+		p.closeAccounts()
 		return nil, fmt.Errorf("publish port: %w", err)
 	}
 	for _, f := range p.fanouts {
@@ -144,6 +149,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	tasks, ctx := errgroup.WithContext(ctx)
 	tasks.Go(func() error {
 		defer close(p.ended)
+		defer p.closeAccounts()
 		return p.group.Run(ctx)
 	})
 	tasks.Go(func() error { return p.link.Run(ctx, p.upstream.serve) })
@@ -158,6 +164,13 @@ func (p *Proxy) Run(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// closeAccounts takes what the loops had buffered out of the budget.
+func (p *Proxy) closeAccounts() {
+	for _, f := range p.fanouts {
+		f.account.Close()
+	}
 }
 
 // master says whether the master is there: minions would get its publishes.

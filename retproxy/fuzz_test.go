@@ -164,7 +164,7 @@ func (l *life) live(nc net.Conn) {
 func (l *life) holds(fed int) {
 	l.sent = int(l.flying)
 	waiting := l.model.requests[l.sent:]
-	memory, bytesHeld, n := l.stream.Buffered(), 0, 0
+	memory, bytesHeld, n := l.stream.Buffered(), int64(0), 0
 	for r := l.first; r != nil; r = r.after {
 		if n >= len(waiting) || !bytes.Equal(r.msg, waiting[n]) {
 			l.fails("request %d that waits is %q", n, r.msg)
@@ -174,11 +174,14 @@ func (l *life) holds(fed int) {
 			l.fails("%q waits: %v", r.msg, err)
 		}
 		n++
-		bytesHeld += len(r.msg)
+		bytesHeld += r.bytes()
 		memory += cap(r.msg)
 	}
-	if n != len(waiting) || int(l.held) != n || int(l.heldBytes) != bytesHeld {
+	if n != len(waiting) || int(l.held) != n || l.heldBytes != bytesHeld {
 		l.fails("%d requests of %d bytes wait, counted as %d of %d; the model has %d", n, bytesHeld, l.held, l.heldBytes, len(waiting))
+	}
+	if want := bytesHeld + int64(l.stream.HalfRead()); !l.conn.Closed() && l.lane.held != want {
+		l.fails("the lane counts %d bytes, there are %d", l.lane.held, want)
 	}
 	if l.link == nil && l.sent > 0 || l.flying > l.lane.share || l.queued+l.flying > l.lane.share {
 		l.fails("%d are at the master and %d in the queue", l.flying, l.queued)
@@ -194,7 +197,7 @@ func (l *life) gone() {
 		l.fails("it ended %d times", l.times)
 	}
 	s := l.lane
-	if s.waiting.Load() != 0 || s.inFlight.Load() != 0 || s.minions.Load() != 0 || s.loop.Connections() != 0 ||
+	if s.held != 0 || s.heldWhole != 0 || s.loop.Kept() != 0 || s.waiting.Load() != 0 || s.inFlight.Load() != 0 || s.minions.Load() != 0 || s.loop.Connections() != 0 ||
 		s.ordinary.queue.length != 0 || s.bulk.queue.length != 0 || s.ordinary.order.length != 0 {
 		l.fails("something of it stays")
 	}

@@ -5,6 +5,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"salt-broker/internal/admission"
+	"salt-broker/internal/buffers"
 	"salt-broker/internal/heartbeat"
 	"salt-broker/internal/latency"
 	"salt-broker/internal/reactor"
@@ -24,6 +26,9 @@ type lane struct {
 
 	// Owned by the loop.
 	limits                   zmtp.Limits
+	held                     int64 // bytes in memory for messages that wait here or are half read
+	heldWhole                int64 // of them: for requests that wait here
+	account                  *buffers.Account
 	minionWatch, masterWatch *heartbeat.Watch
 	size                     size
 	flights                  flights
@@ -70,6 +75,7 @@ func newLane(p *Proxy, loop *reactor.Loop) *lane {
 	l.limits = zmtp.Limits{
 		MaxMessage: p.options.MaxMessage + envelopeRoom, MaxFrames: maxFrames, MaxCommand: maxCommandBytes, Buffers: loop,
 	}
+	l.account = p.options.Buffers.Open(loop, &l.held, l.drains, admission.ErrBuffers)
 	l.masterWatch = heartbeat.New(loop, p.options.HeartbeatInterval, p.options.HeartbeatTimeout)
 	l.ordinary = newLink(l, "requests")
 	l.bulk = newLink(l, "large requests")
@@ -79,6 +85,10 @@ func newLane(p *Proxy, loop *reactor.Loop) *lane {
 	}
 	return l
 }
+
+// drains says whether a large request that is read to its end now will soon be at the master: that is there, and what waits
+// for it is not most of what is in memory.
+func (l *lane) drains() bool { return l.bulk.conn != nil && 2*l.heldWhole < l.held }
 
 // notify has the lane look at its queues. It is safe from any goroutine, and many calls cost one wake-up.
 func (l *lane) notify() {

@@ -141,7 +141,10 @@ func (k *link) watch() {
 // Received implements reactor.Handler.
 func (k *link) Received(c *reactor.Conn, p []byte) error {
 	k.lane.masterWatch.Alive(c)
-	if err := k.stream.Feed(p, &k.lane.limits, k); err != nil {
+	before := k.stream.HalfRead()
+	err := k.stream.Feed(p, &k.lane.limits, k)
+	k.lane.held += int64(k.stream.HalfRead() - before)
+	if err != nil {
 		return err // nothing more goes out this way; Closed has the lane look again
 	}
 	k.lane.dispatch() // once for all places that became free
@@ -158,6 +161,7 @@ func (k *link) HalfClosed(c *reactor.Conn) { c.Close(io.EOF) }
 // master may have done it, and Salt's minions ask again themselves.
 func (k *link) Closed(_ *reactor.Conn, reason error) {
 	l := k.lane
+	l.held -= int64(k.stream.HalfRead())
 	k.stream.Release(&l.limits)
 	k.conn = nil
 	for i := k.order.first; i >= 0; i = k.order.first {

@@ -23,10 +23,10 @@ type minion struct {
 
 	first, last *request // its requests that wait here, in order
 	beyond      *request // of them: the first beyond the minion's share; it and those after it are not in the queue
-	heldBytes   int64
-	held        int32 // how many of them
-	queued      int32 // of them: in the queue
-	flying      int32 // requests that hold a place at the master
+	heldBytes   int64    // in memory for them
+	held        int32    // how many of them
+	queued      int32    // of them: in the queue
+	flying      int32    // requests that hold a place at the master
 
 	speaks31 bool // knows PING
 	many     bool // not a REQ: has the requests of many minions, perhaps
@@ -41,8 +41,15 @@ func newMinion(l *lane, c *reactor.Conn) *minion {
 
 // Received implements reactor.Handler.
 func (m *minion) Received(c *reactor.Conn, p []byte) error {
-	m.lane.minionWatch.Alive(c)
-	return m.stream.Feed(p, &m.lane.limits, m)
+	l := m.lane
+	l.minionWatch.Alive(c)
+	before := m.stream.HalfRead()
+	err := m.stream.Feed(p, &l.limits, m)
+	l.held += int64(m.stream.HalfRead() - before)
+	if l.account.Pressed() {
+		m.flow()
+	}
+	return err
 }
 
 // Writable implements reactor.Handler.
@@ -74,6 +81,7 @@ func (m *minion) Ping() error {
 
 // Closed implements reactor.Handler: what the minion had waiting here is waited for by nobody.
 func (m *minion) Closed(c *reactor.Conn, reason error) {
+	m.lane.held -= int64(m.stream.HalfRead())
 	m.stream.Release(&m.lane.limits)
 	m.lane.leave(m)
 	m.lane.proxy.door.Ended(c, reason)
@@ -156,9 +164,19 @@ func (m *minion) settle() {
 	m.flow()
 }
 
+// Buffered implements buffers.Holder.
+func (m *minion) Buffered() (all, halfRead int64) {
+	halfRead = int64(m.stream.HalfRead())
+	return halfRead + m.heldBytes + int64(m.conn.Kept()), halfRead
+}
+
+// Flow implements buffers.Holder.
+func (m *minion) Flow() { m.flow() }
+
 // flow stops reading from a minion that has too much here, and goes on when it has less.
 func (m *minion) flow() {
-	enough := m.lane.draining || m.held >= maxHeldRequests || m.heldBytes >= maxHeldBytes
+	l := m.lane
+	enough := l.draining || m.held >= maxHeldRequests || m.heldBytes >= maxHeldBytes || l.account.Stops(m.conn, m)
 	full := enough || m.conn.Kept() > maxReplyBacklog
 	if full != m.paused {
 		if m.paused = full; full {
@@ -187,7 +205,9 @@ func (m *minion) hold(r *request) {
 	}
 	m.last = r
 	m.held++
-	m.heldBytes += int64(len(r.msg))
+	m.heldBytes += r.bytes()
+	m.lane.held += r.bytes()
+	m.lane.heldWhole += r.bytes()
 }
 
 // release takes a request out of the minion's list.
@@ -207,5 +227,7 @@ func (m *minion) release(r *request) {
 	}
 	r.before, r.after = nil, nil
 	m.held--
-	m.heldBytes -= int64(len(r.msg))
+	m.heldBytes -= r.bytes()
+	m.lane.held -= r.bytes()
+	m.lane.heldWhole -= r.bytes()
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"salt-broker/internal/admission"
+	"salt-broker/internal/buffers"
 	"salt-broker/internal/latency"
 	"salt-broker/internal/master"
 	"salt-broker/internal/reactor"
@@ -50,6 +51,8 @@ type Options struct {
 	RequestDeadline time.Duration
 	// MaxMessage is the largest request or reply, in bytes, without its envelope.
 	MaxMessage int64
+	// Buffers bounds what all connections together have in memory, with those of whatever shares it; nil: nothing does.
+	Buffers *buffers.Budget
 	// DrainTimeout is how long requests under way may take to be answered when the proxy ends.
 	DrainTimeout time.Duration
 	// CloseOnMasterLoss shuts the port and sends the minions away when there has been no link for MasterLossAfter, until
@@ -125,6 +128,7 @@ func New(o Options) (*Proxy, error) {
 	})
 	if err != nil {
 		g.Close()
+		p.closeAccounts()
 		return nil, fmt.Errorf("request port: %w", err)
 	}
 	for _, l := range p.lanes {
@@ -145,6 +149,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	tasks, alive := errgroup.WithContext(alive)
 	tasks.Go(func() error {
 		defer close(p.ended)
+		defer p.closeAccounts()
 		return p.group.Run(alive)
 	})
 	for _, l := range p.lanes {
@@ -174,6 +179,13 @@ func (p *Proxy) Run(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// closeAccounts takes what the loops had buffered out of the budget.
+func (p *Proxy) closeAccounts() {
+	for _, l := range p.lanes {
+		l.account.Close()
+	}
 }
 
 // drain returns when no minion waits for a reply any more, or the time is up.

@@ -1,6 +1,9 @@
 package retproxy
 
-import "time"
+import (
+	"time"
+	"unsafe"
+)
 
 // freshFor is how long the oldest waiting request may have waited for the queue to be first come, first served. Beyond
 // it the newest goes first: when the master cannot keep up, the oldest requests are those that their minions are about
@@ -20,6 +23,9 @@ type request struct {
 	prev, next    *request // in the queue
 	before, after *request // in the minion's list
 }
+
+// bytes is what the request takes of the budget.
+func (r *request) bytes() int64 { return int64(unsafe.Sizeof(*r)) + int64(len(r.msg)) }
 
 // queue holds the requests of a link that may be sent.
 //

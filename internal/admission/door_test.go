@@ -201,7 +201,7 @@ func TestCountsStartAtZero(t *testing.T) {
 	counts := h.Counts()
 	want := []string{
 		EndLeft, EndReset, EndSilent, EndHeartbeat, EndHandshake, EndBackedUp, EndBehind, EndSubscriptions, EndStopped, EndOther,
-		EndDenied, EndTooMany, EndTooManyFrom, EndMasterLost,
+		EndDenied, EndTooMany, EndTooManyFrom, EndMasterLost, EndBuffers,
 	}
 	for _, r := range zmtp.Reasons() {
 		want = append(want, string(r))

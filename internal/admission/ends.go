@@ -24,6 +24,7 @@ const (
 	EndDenied        = "denied"                // its address may not connect
 	EndTooMany       = "too_many_connections"  // as many as may are in
 	EndTooManyFrom   = "too_many_from_address" // as many as may are in from its address
+	EndBuffers       = "buffers_full"          // held most when max_buffered_bytes was passed
 	EndMasterLost    = "master_lost"           // on_master_loss: close
 	EndStopped       = "broker_stops"
 	EndOther         = "other"
@@ -37,6 +38,11 @@ type Refusal struct {
 
 func (r *Refusal) Error() string { return r.Text }
 
+// ErrBuffers is the reason for which the connection that holds most is closed when all together hold too much.
+var ErrBuffers error = &Refusal{
+	EndBuffers, "held more than any other when all connections together passed max_buffered_bytes",
+}
+
 var errHandshake = &Refusal{EndHandshake, "did not finish the handshake in time"}
 
 // end counts the connections that ended for one reason.
@@ -49,7 +55,7 @@ func newEnds() map[string]*end {
 	ends := map[string]*end{
 		EndLeft: {usual: true}, EndReset: {usual: true}, EndStopped: {usual: true}, EndMasterLost: {usual: true},
 		EndSilent: {}, EndHeartbeat: {}, EndHandshake: {}, EndBackedUp: {}, EndBehind: {}, EndSubscriptions: {},
-		EndDenied: {}, EndTooMany: {}, EndTooManyFrom: {}, EndOther: {},
+		EndBuffers: {}, EndDenied: {}, EndTooMany: {}, EndTooManyFrom: {}, EndOther: {},
 	}
 	for _, r := range zmtp.Reasons() {
 		ends[string(r)] = &end{}

@@ -130,6 +130,7 @@ func (c *Conn) Write(p []byte) error {
 			return nil
 		}
 		c.box().copyLarge(&c.loop.pool, p[n:])
+		c.loop.kept += int64(len(p) - n)
 		c.watch(c.interest | unix.EPOLLOUT)
 		return nil
 	}
@@ -140,6 +141,7 @@ func (c *Conn) Write(p []byte) error {
 		return err
 	}
 	c.box().copy(&c.loop.pool, p)
+	c.loop.kept += int64(len(p))
 	c.markDirty()
 	return nil
 }
@@ -160,6 +162,7 @@ func (c *Conn) WriteOwned(b []byte) error {
 		return err
 	}
 	c.box().own(b)
+	c.loop.kept += int64(len(b))
 	c.flush()
 	return nil
 }
@@ -222,6 +225,7 @@ func (c *Conn) Close(reason error) {
 		c.activity.Remove(c)
 	}
 	if c.out != nil {
+		l.kept -= int64(c.out.bytes)
 		c.out.release(&l.pool)
 		l.putBox(c.out)
 		c.out = nil
@@ -304,7 +308,9 @@ func (c *Conn) markDirty() {
 func (c *Conn) flush() {
 	l := c.loop
 	kept := c.out.bytes
-	if errno := c.out.send(c.fd, l); errno != 0 && errno != unix.EAGAIN {
+	errno := c.out.send(c.fd, l)
+	l.kept -= int64(kept - c.out.bytes)
+	if errno != 0 && errno != unix.EAGAIN {
 		c.Close(errno)
 		return
 	}

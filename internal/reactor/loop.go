@@ -51,6 +51,8 @@ type Loop struct {
 	ended     []ending
 	spares    []*outbox
 	running   []func()
+	kept      int64  // bytes that wait for peers to read, over all connections
+	turned    func() // called at the end of each turn; nil: nobody wants it
 	stopping  bool
 
 	pausedListeners int
@@ -113,6 +115,14 @@ func (l *Loop) Turns() uint64 { return l.turns.Load() }
 
 // Connections returns how many connections the loop has. Safe from any goroutine.
 func (l *Loop) Connections() int { return int(l.conns.Load()) }
+
+// Kept returns how many bytes wait for peers to read, over all connections of the loop. It is for the loop only.
+func (l *Loop) Kept() int64 { return l.kept }
+
+// EachTurn has fn called at the end of every turn, when what the turn has written is on its way and the handlers of what
+// it has closed know. fn must be cheap and must not close anything; it may Post. There is one: the last that was given. It
+// must be given before the group runs.
+func (l *Loop) EachTurn(fn func()) { l.turned = fn }
 
 // Lookup returns the connection that r names, nil when it has been closed.
 func (l *Loop) Lookup(r Ref) *Conn { return l.table.lookup(r) }
@@ -227,6 +237,9 @@ func (l *Loop) turn() {
 	l.runPosted()
 	l.timers.run(l.now)
 	l.settle()
+	if l.turned != nil {
+		l.turned()
+	}
 }
 
 // wait returns the number of events that are there, and waits for the first when there is nothing else to do.

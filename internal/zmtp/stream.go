@@ -63,6 +63,14 @@ func (s *Stream) Buffered() int {
 	return cap(s.held.buf)
 }
 
+// HalfRead returns how many bytes of the peer are held because something is half read. Their memory may be twice that.
+func (s *Stream) HalfRead() int {
+	if s.held == nil {
+		return 0
+	}
+	return len(s.held.buf)
+}
+
 // Release gives the memory of what is half read back. The connection is over; the stream takes nothing more.
 func (s *Stream) Release(lim *Limits) {
 	s.phase = ended
