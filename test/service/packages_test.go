@@ -1,0 +1,125 @@
+//go:build linux
+
+package service_test
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// The versions of the packages. There is no earlier release to upgrade from: the old one is made of the new one's source.
+const (
+	oldVersion = "0.0.1"
+	newVersion = "0.0.2"
+)
+
+// theNew are the rpm and the src.rpm that `make rpm` makes.
+func theNew(t *testing.T) (rpm, source string) {
+	t.Helper()
+	dir := os.Getenv(inside)
+	return glob(t, dir, "salt-broker-"+newVersion+"-1*.rpm", ".src.rpm"), glob(t, dir, "salt-broker-"+newVersion+"-1*.src.rpm", "")
+}
+
+// glob is the only file of a name, but for those with another ending.
+func glob(t *testing.T, dir, pattern, not string) string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, pattern))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, name := range names {
+		if not == "" || !strings.HasSuffix(name, not) {
+			found = append(found, name)
+		}
+	}
+	if len(found) != 1 {
+		t.Fatalf("%s is %q", pattern, found)
+	}
+	return found[0]
+}
+
+// rpmbuild runs rpmbuild without a network, with none of Go's modules at hand, in a place of its own.
+func rpmbuild(t *testing.T, top string, args ...string) string {
+	t.Helper()
+	c := exec.Command("rpmbuild", append([]string{"--quiet", "--nodeps", "-D", "_topdir " + top}, args...)...)
+	c.Env = append(os.Environ(), "GOMODCACHE="+t.TempDir(), "GOFLAGS=", "SOURCE_DATE_EPOCH="+epoch(t), "LC_ALL=C", "TZ=UTC")
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("rpmbuild %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return filepath.Join(top, "RPMS")
+}
+
+// epoch is the time that the new package was built for.
+func epoch(t *testing.T) string {
+	t.Helper()
+	rpm, _ := theNew(t)
+	return output(t, "rpm", "-qp", "--queryformat=%{BUILDTIME}", rpm)
+}
+
+// makeOld makes an earlier version, with another example of a configuration, of the new one's src.rpm.
+func makeOld(t *testing.T) string {
+	t.Helper()
+	_, source := theNew(t)
+	top := t.TempDir()
+	sources := filepath.Join(top, "SOURCES")
+	makeDirs(t, sources)
+	output(t, "sh", "-ec", `cd "$1"; rpm2cpio "$2" | cpio --quiet -id; mv salt-broker-$3.tar.gz salt-broker-$4.tar.gz
+		mv salt-broker-$3-vendor.tar.gz salt-broker-$4-vendor.tar.gz
+		sed -i -e "s/^%global version_of_tag .*/%global version_of_tag $4/" -e "s/^%setup -q -a 1/%setup -q -a 1 -n salt-broker-$3/" \
+			-e "s/^%build/echo '# of the old version' >>pkg\/rpm\/broker.example\n&/" -e "s/^\(\* .*\) - .*/\1 - $4-1/" salt-broker.spec`,
+		"sh", sources, source, newVersion, oldVersion)
+	return glob(t, filepath.Join(rpmbuild(t, top, "-bb", filepath.Join(sources, "salt-broker.spec")), "*"), "salt-broker-"+oldVersion+"-1*.rpm", "")
+}
+
+// stands is a package that says it is what RHEL has and the machine does not.
+const stands = `Name: stands-for-a-distribution
+Version: 1
+Release: 1
+Summary: What the package of salt-broker requires
+License: none
+BuildArch: noarch
+Provides: /bin/sh, systemd, shadow-utils, logrotate
+%description
+.
+%files
+`
+
+func makeStand(t *testing.T) string {
+	t.Helper()
+	top := t.TempDir()
+	spec := filepath.Join(top, "stands.spec")
+	if err := os.WriteFile(spec, []byte(stands), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return glob(t, filepath.Join(rpmbuild(t, top, "-bb", spec), "noarch"), "*.rpm", "")
+}
+
+// The src.rpm has all that is needed, and the same source makes the same bytes, in the same place: the src.rpm records it.
+func TestSourceRebuildsOfflineAsTheSame(t *testing.T) {
+	t.Parallel()
+	rpm, source := theNew(t)
+	top := filepath.Join(os.Getenv(inside), "top")
+	output(t, "rpm", "-i", "-D", "_topdir "+top, source)
+	rpmbuild(t, top, "-ba", filepath.Join(top, "SPECS/salt-broker.spec"))
+	for _, pair := range [][2]string{
+		{rpm, glob(t, filepath.Join(top, "RPMS/*"), "salt-broker-*.rpm", "")},
+		{source, glob(t, filepath.Join(top, "SRPMS"), "salt-broker-*.rpm", "")},
+	} {
+		first, err := os.ReadFile(pair[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := os.ReadFile(pair[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(first, again) {
+			t.Errorf("%s and its rebuild are not the same", filepath.Base(pair[0]))
+		}
+	}
+}

@@ -1,0 +1,380 @@
+//go:build linux
+
+package service_test
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const (
+	unit   = "salt-broker.service"
+	config = "/etc/salt/broker"
+	log    = "/var/log/salt/broker"
+)
+
+// life is the service in a machine, and the people that it serves. Its steps follow each other.
+type life struct {
+	*machine
+	whole  *testing.T // the one that the steps are part of
+	people *people
+}
+
+// The life of a service. A step that fails does not keep the next ones from being tried.
+func TestLife(t *testing.T) {
+	t.Parallel()
+	l := &life{machine: boot(t), whole: t}
+	rpm, _ := theNew(t)
+	for to, from := range map[string]string{"stand.rpm": makeStand(t), "old.rpm": makeOld(t), "new.rpm": rpm} {
+		output(t, "cp", from, l.path("/root/"+to))
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			said, _ := l.try("journalctl", "--no-pager", "--lines=60")
+			t.Log(said)
+		}
+	})
+	for _, step := range []struct {
+		name string
+		do   func()
+	}{
+		{"install", l.install},
+		{"preset", l.preset},
+		{"unit", l.unit},
+		{"start waits until both ports are open", l.start},
+		{"minions are served", l.serve},
+		{"unprivileged and confined", l.confined},
+		{"logs", l.logs},
+		{"hang", l.hang},
+		{"crash", l.crash},
+		{"hangup keeps everybody", l.hangup},
+		{"logrotate", l.rotate},
+		{"upgrade", l.upgrade},
+		{"stop", l.stop},
+		{"erase", l.erase},
+	} {
+		t.Run(step.name, func(t *testing.T) {
+			l.t = t
+			step.do()
+		})
+	}
+}
+
+func (l *life) install() {
+	t := l.t
+	l.run("rpm", "-U", "/root/stand.rpm")
+	l.write(t, "/etc/systemd/system-preset/10-broker.preset", "enable "+unit+"\n")
+	l.run("rpm", "-U", "/root/old.rpm")
+	if said, err := l.try("rpm", "-V", "salt-broker"); err != nil {
+		t.Errorf("what is installed is not what is in the package: %s", said)
+	}
+	for name, want := range map[string]string{
+		config:          "640 root:salt-broker",
+		config + ".d":   "750 root:salt-broker",
+		log:             "640 salt-broker:salt-broker",
+		"/var/log/salt": "755 root:root",
+		"/etc/salt":     "755 root:root",
+	} {
+		if got := l.run("stat", "--format=%a %U:%G", name); got != want {
+			t.Errorf("%s is %s, want %s", name, got, want)
+		}
+	}
+	for _, name := range []string{"/usr/share/man/man8/salt-broker.8", "/usr/share/man/man5/broker.5"} {
+		if !l.exists(name) && !l.exists(name+".gz") {
+			t.Errorf("%s is not there", name)
+		}
+	}
+	l.run("setpriv", "--reuid=salt-broker", "--regid=salt-broker", "--clear-groups", "salt-broker", "check-config")
+	if said := l.run("salt-broker", "version"); !strings.HasPrefix(said, "salt-broker "+oldVersion+"\ncommit: ") || strings.Contains(said, "unknown") {
+		t.Errorf("version says %s", said)
+	}
+	completion := `source /usr/share/bash-completion/completions/salt-broker; complete -p salt-broker`
+	if said := l.run("bash", "-c", completion); !strings.Contains(said, "__start_salt-broker") {
+		t.Errorf("bash completes by %s", said)
+	}
+}
+
+// What the distribution has said of the service is done, and nothing is started.
+func (l *life) preset() {
+	t := l.t
+	l.expect(t, "UnitFileState=enabled", "ActiveState=inactive")
+}
+
+func (l *life) unit() {
+	t := l.t
+	if said, err := l.try("systemd-analyze", "verify", "--man=no", unit); err != nil || strings.Contains(said, "salt-broker") {
+		t.Errorf("systemd finds faults in the unit: %s (%v)", said, err)
+	}
+	said := l.run("systemd-analyze", "security", "--no-pager", unit)
+	exposure := regexp.MustCompile(`exposure level for \S+: (\d+\.\d+)`).FindStringSubmatch(said)
+	if exposure == nil {
+		t.Fatalf("no exposure in %s", said)
+	}
+	t.Logf("exposure %s", exposure[1])
+	if level, _ := strconv.ParseFloat(exposure[1], 64); level > 1.5 {
+		t.Errorf("exposure %s: more than 1.5", exposure[1])
+	}
+	l.expect(t, "Type=notify", "LimitNOFILE=262144", "LimitCORE=0")
+}
+
+// A service whose ports are not open has not started; it starts again by itself, and has when they are.
+func (l *life) start() {
+	t := l.t
+	l.write(t, config, configuration)
+	l.write(t, "/etc/salt/broker.d/operator.conf", "drain_timeout: 1\n")
+	ln, err := net.Listen("tcp", requestPort.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	said, err := l.try("systemctl", "start", unit)
+	ln.Close()
+	if err == nil {
+		t.Errorf("started without its port: %s", said)
+	}
+	eventually(t, "the service starts again by itself", func() bool { return l.property("ActiveState") == "active" })
+	for _, port := range []string{publishPort.String(), requestPort.String()} {
+		nc, err := net.Dial("tcp", port)
+		if err != nil {
+			t.Errorf("active, and nobody listens: %v", err)
+			continue
+		}
+		nc.Close()
+	}
+	if status := l.property("StatusText"); !strings.Contains(status, "127.0.0.1:4505") {
+		t.Errorf("the status is %q", status)
+	}
+}
+
+func (l *life) serve() {
+	t := l.t
+	l.people = gather(l.whole)
+	l.people.served(t)
+	eventually(t, "the status has the minions", func() bool {
+		return strings.HasPrefix(l.property("StatusText"), fmt.Sprintf("%d minions wait for publishes", minions))
+	})
+}
+
+// The process has no rights, and hardly a file system.
+func (l *life) confined() {
+	t := l.t
+	proc := "/proc/" + l.property("MainPID")
+	status := l.read(t, proc+"/status")
+	for name, want := range map[string]string{
+		"CapEff": "0000000000000000", "CapPrm": "0000000000000000", "CapBnd": "0000000000000000", "NoNewPrivs": "1", "Seccomp": "2",
+	} {
+		got := regexp.MustCompile(`(?m)^` + name + `:\s*(\S+)$`).FindStringSubmatch(status)
+		if got == nil || got[1] != want {
+			t.Errorf("%s is %q, want %s", name, got, want)
+		}
+	}
+	if owner := l.run("stat", "--format=%U:%G", proc); owner != "salt-broker:salt-broker" {
+		t.Errorf("it is %s", owner)
+	}
+	mounted := map[string]string{}
+	for line := range strings.Lines(l.read(t, proc+"/mountinfo")) {
+		if f := strings.Fields(line); len(f) > 5 {
+			mounted[f[4]] = strings.SplitN(f[5], ",", 2)[0]
+		}
+	}
+	for where, want := range map[string]string{"/": "ro", "/usr": "ro", "/var/log/salt": "rw"} {
+		if got, found := mounted[where]; got != want && (found || where == "/") {
+			t.Errorf("%s is %s, want %s", where, got, want)
+		}
+	}
+	if mounted["/var/log/salt"] == "" || mounted["/tmp"] == "" {
+		t.Errorf("no /var/log/salt or no /tmp of its own in %v", mounted)
+	}
+	// Without CAP_SYS_RESOURCE nobody here can raise the hard limit, and systemd leaves it in silence.
+	var here syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &here); err != nil {
+		t.Fatal(err)
+	}
+	limits := l.read(t, proc+"/limits")
+	files := regexp.MustCompile(`Max open files\s+\d+\s+(\d+)`).FindStringSubmatch(limits)
+	if files == nil || files[1] != "262144" && files[1] != strconv.FormatUint(here.Max, 10) {
+		t.Errorf("limit of open files: %q", files)
+	}
+}
+
+// Both outputs of the log are there.
+func (l *life) logs() {
+	t := l.t
+	starts := "salt-broker " + oldVersion + " starts with " + config
+	if said := l.run("journalctl", "--no-pager", "--unit="+unit); !strings.Contains(said, starts) {
+		t.Errorf("the journal does not say %q: %s", starts, said)
+	}
+	if text := l.read(t, log); !strings.Contains(text, starts) {
+		t.Errorf("the file does not say %q", starts)
+	}
+}
+
+// healed waits until there is another process and minions are served again.
+func (l *life) healed(t *testing.T, former string, restarts int) {
+	t.Helper()
+	began := time.Now()
+	eventually(t, "there is another process", func() bool {
+		return l.property("MainPID") != former && l.property("SubState") == "running"
+	})
+	l.people.served(t)
+	t.Logf("minions are served again after %v", time.Since(began).Round(10*time.Millisecond))
+	l.expect(t, fmt.Sprint("NRestarts=", restarts))
+}
+
+func (l *life) restarts(t *testing.T) int {
+	t.Helper()
+	n, err := strconv.Atoi(l.property("NRestarts"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// A process that stands still is ended by the watchdog, here after less than the unit's 10 s.
+func (l *life) hang() {
+	t := l.t
+	l.expect(t, "WatchdogUSec=10s")
+	l.run("mkdir", "-p", "/run/systemd/system/"+unit+".d")
+	l.write(t, "/run/systemd/system/"+unit+".d/test.conf", "[Service]\nWatchdogSec=2s\n")
+	l.run("systemctl", "daemon-reload")
+	l.run("systemctl", "restart", unit)
+	pid, restarts := l.property("MainPID"), l.restarts(t)
+	l.run("kill", "-STOP", pid)
+	l.healed(t, pid, restarts+1)
+	if said := l.run("journalctl", "--no-pager", "--unit="+unit); !strings.Contains(said, "Watchdog timeout") {
+		t.Error("it was not the watchdog")
+	}
+}
+
+func (l *life) crash() {
+	t := l.t
+	pid, restarts := l.property("MainPID"), l.restarts(t)
+	l.run("kill", "-KILL", pid)
+	l.healed(t, pid, restarts+1)
+}
+
+// SIGHUP, which logrotate's configurations like to send, costs nobody's connection.
+func (l *life) hangup() {
+	t := l.t
+	pid, before := l.property("MainPID"), l.people.minions.Stats()
+	l.run("kill", "-HUP", pid)
+	l.people.served(t)
+	l.expect(t, "MainPID="+pid, "ActiveState=active")
+	after := l.people.minions.Stats()
+	if after.Cut != before.Cut || after.Broken != before.Broken || after.Handshakes != before.Handshakes {
+		t.Errorf("connections have ended: %+v, before %+v", after, before)
+	}
+}
+
+// Each of the peers that come before, while and after logrotate runs is in one of the files, once.
+func (l *life) rotate() {
+	t := l.t
+	rotated := make(chan error, 1)
+	var peers []string
+	for i := range 300 {
+		if i == 100 {
+			go func() {
+				said, err := l.try("logrotate", "--force", "/etc/logrotate.d/salt-broker")
+				if err != nil {
+					err = fmt.Errorf("%w: %s", err, said)
+				}
+				rotated <- err
+			}()
+		}
+		peers = append(peers, knock(t, requestPort))
+		time.Sleep(time.Millisecond) // not all before logrotate has begun
+	}
+	if err := <-rotated; err != nil {
+		t.Errorf("logrotate: %v", err)
+	}
+	last := knock(t, requestPort)
+	peers = append(peers, last)
+	eventually(t, "the new file is written to", func() bool { return strings.Contains(l.read(t, log), "remote="+last+"\n") })
+	former, present := l.read(t, log+".1"), l.read(t, log)
+	lost := 0
+	for _, peer := range peers {
+		if n := strings.Count(former+present, "remote="+peer+"\n"); n != 1 {
+			lost++
+		}
+	}
+	if lost > 0 {
+		t.Errorf("%d of %d peers are not in the log once", lost, len(peers))
+	}
+	if got := l.run("stat", "--format=%a %U:%G", log); got != "640 salt-broker:salt-broker" {
+		t.Errorf("the new file is %s", got)
+	}
+}
+
+func (l *life) upgrade() {
+	t := l.t
+	pid, edited := l.property("MainPID"), l.read(t, config)
+	l.run("rpm", "-U", "/root/new.rpm")
+	if got := l.read(t, config); got != edited {
+		t.Errorf("the edited configuration is now\n%s", got)
+	}
+	if !l.exists(config + ".rpmnew") {
+		t.Error("the new configuration is not beside it")
+	}
+	l.expect(t, "UnitFileState=enabled", "ActiveState=active")
+	if l.property("MainPID") == pid {
+		t.Error("the old process goes on")
+	}
+	if said := l.run("salt-broker", "version"); !strings.HasPrefix(said, "salt-broker "+newVersion+"\n") {
+		t.Errorf("version says %s", said)
+	}
+	l.people.served(t)
+	if text := l.read(t, log); !strings.Contains(text, "salt-broker "+newVersion+" starts") {
+		t.Error("the log does not say that the new version has started")
+	}
+}
+
+func (l *life) stop() {
+	t := l.t
+	began := time.Now()
+	l.run("systemctl", "stop", unit)
+	l.expect(t, "Result=success", "ActiveState=inactive", "ExecMainStatus=0")
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("stopping took %v", took)
+	}
+	if status := l.read(t, log); !strings.Contains(status, " stopped component=main") {
+		t.Error("the log does not say that it has stopped")
+	}
+	l.run("systemctl", "start", unit)
+	l.people.served(t)
+}
+
+func (l *life) erase() {
+	t := l.t
+	pid := l.property("MainPID")
+	l.run("rpm", "-e", "salt-broker")
+	l.expect(t, "LoadState=not-found", "ActiveState=inactive")
+	if l.exists("/proc/" + pid) {
+		t.Error("the process goes on")
+	}
+	if nc, err := net.Dial("tcp", publishPort.String()); err == nil {
+		nc.Close()
+		t.Error("somebody listens")
+	}
+	links, err := filepath.Glob(l.path("/etc/systemd/system/*/salt-broker*"))
+	if err != nil || len(links) > 0 {
+		t.Errorf("links stay: %q (%v)", links, err)
+	}
+	for _, name := range []string{"/usr/bin/salt-broker", config, "/usr/lib/systemd/system/" + unit} {
+		if l.exists(name) {
+			t.Errorf("%s stays", name)
+		}
+	}
+	if !l.exists(config + ".rpmsave") {
+		t.Error("the edited configuration is gone")
+	}
+	if _, err := os.Stat(l.path("/etc/salt/broker.d/operator.conf")); err != nil {
+		t.Errorf("an operator's file is gone: %v", err)
+	}
+}
