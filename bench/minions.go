@@ -38,8 +38,12 @@ type Listeners struct {
 	Patience time.Duration
 }
 
-// Connect connects a crowd and returns how long it took until the last one had shaken hands and sent its subscription.
+// Connect connects a crowd and returns how long it took until the last one had shaken hands and sent its subscription. A
+// crowd before it must have left.
 func (m *Minions) Connect(o Listeners, took *time.Duration) (err error) {
+	if err := m.Verdict(nil, nil); err != nil {
+		return err
+	}
 	began := time.Now()
 	if m.crowd, err = newCrowd(onLoopback(o.Port), o.Count, o.AtOnce, o.Filtered, reportsFD); err != nil {
 		return err

@@ -24,7 +24,6 @@ type process struct {
 	cmd  *exec.Cmd
 	pid  int
 	done chan struct{}
-	err  error // why it ended, once done is closed
 	said *tail
 }
 
@@ -45,7 +44,7 @@ func start(cmd *exec.Cmd) (*process, error) {
 		err := cmd.Start()
 		started <- err
 		if err == nil {
-			p.err = cmd.Wait()
+			_ = cmd.Wait() // ProcessState says how it ended
 		}
 		close(p.done)
 	}()
@@ -60,7 +59,7 @@ func start(cmd *exec.Cmd) (*process, error) {
 func (p *process) ended() error {
 	select {
 	case <-p.done:
-		return fmt.Errorf("%s has ended: %w", p.cmd.Path, errors.Join(p.err, p.said.err()))
+		return errors.Join(fmt.Errorf("%s has ended: %s", p.cmd.Path, p.cmd.ProcessState), p.said.err())
 	default:
 		return nil
 	}
@@ -116,7 +115,8 @@ func cpu(pids ...int) (time.Duration, error) {
 	return sum, nil
 }
 
-// memory is the resident memory of processes, in bytes. What several of them share is counted once: Pss of smaps_rollup.
+// memory is the resident memory of processes, in bytes, without the pages of program files, which the kernel shares among
+// all that run them. What several of these processes share is counted once: Pss of smaps_rollup (proc(5)).
 func memory(pids ...int) (int64, error) {
 	var sum int64
 	for _, pid := range pids {
@@ -124,15 +124,14 @@ func memory(pids ...int) (int64, error) {
 		if err != nil {
 			return 0, fmt.Errorf("memory: %w", err)
 		}
-		pss, ok := field(text, "Pss:")
-		if !ok {
-			return 0, fmt.Errorf("memory of process %d: no Pss in smaps_rollup", pid)
+		for _, name := range [...]string{"Pss_Anon:", "Pss_Shmem:"} {
+			pss, _ := field(text, name)
+			kib, err := strconv.ParseInt(strings.TrimSuffix(pss, " kB"), 10, 64)
+			if err != nil {
+				return 0, fmt.Errorf("memory of process %d: %s in smaps_rollup: %w", pid, name, err)
+			}
+			sum += kib << 10
 		}
-		kib, err := strconv.ParseInt(strings.TrimSuffix(pss, " kB"), 10, 64)
-		if err != nil {
-			return 0, fmt.Errorf("memory of process %d: %w", pid, err)
-		}
-		sum += kib << 10
 	}
 	return sum, nil
 }

@@ -54,7 +54,7 @@ func bare(s *scenario) string {
 	switch {
 	case s.topics:
 		return "knows no topics"
-	case s.name == "idle":
+	case s.leaves:
 		return "does not notice who leaves"
 	}
 	return ""

@@ -110,12 +110,18 @@ func (c *conductor) perform(ctx context.Context, s *scenario, there []*relay) (f
 			if ctx.Err() != nil {
 				break
 			}
-			one := c.turn(s, able[(i+round)%len(able)], round)
+			one := c.turn(ctx, s, able[(i+round)%len(able)], round)
+			if ctx.Err() != nil {
+				break // cut short: not its fault
+			}
 			if one.Error != "" {
 				failed++
 			}
 			result.Rounds = append(result.Rounds, one)
 		}
+	}
+	if len(result.Rounds) == 0 && ctx.Err() != nil {
+		return failed
 	}
 	result.report(c.out, relayNames(c.options.relays))
 	c.record.Scenarios = append(c.record.Scenarios, result)
@@ -129,14 +135,16 @@ func (c *conductor) perform(ctx context.Context, s *scenario, there []*relay) (f
 }
 
 // turn is one relay's in one round.
-func (c *conductor) turn(s *scenario, r *relay, round int) Round {
+func (c *conductor) turn(ctx context.Context, s *scenario, r *relay, round int) Round {
 	one := Round{Round: round + 1, Relay: r.name}
-	w := &worker{scenario: s, pace: c.pace, values: map[string]float64{}}
+	w := &worker{scenario: s, pace: c.pace, cut: ctx.Done(), values: map[string]float64{}}
 	err := func() (err error) {
 		if w.crew, err = assemble(c.tools, r, s.minions+s.askers); err != nil {
 			return err
 		}
 		defer w.dismiss()
+		release := context.AfterFunc(ctx, w.dismiss) // and then everything fails at once
+		defer release()
 		if c.options.profiles != "" && r.name == ours && round == 0 {
 			p, err := startProfile(c.options.profiles, s.name, w.relay.pids())
 			if err != nil {

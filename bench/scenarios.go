@@ -16,7 +16,9 @@ type scenario struct {
 	// once is for what takes minutes and does not vary: one round is enough.
 	once bool
 	// topics says that the relay, or the master behind it, must sort publishes by topic.
-	topics  bool
+	topics bool
+	// leaves says that the relay must notice when minions leave.
+	leaves  bool
 	metrics []metric
 	work    func(w *worker) error
 }
@@ -89,19 +91,26 @@ func build() []*scenario {
 			work: func(w *worker) error { return closedLoop(w, smallBytes, true) },
 		})
 	}
-	return append(all,
-		&scenario{
-			name: "rush", says: fmt.Sprintf("the rush: 15000 minions connect, shake hands, subscribe, %d at a time", rushAtOnce), minions: 15000,
-			metrics: []metric{{"cpu", "CPU a connection", "us", false}, {"rate", "connections/s", "/s", true}}, work: rush,
-		},
-		&scenario{
-			name: "idle", says: "idle: resident memory after the rush and after all have left", minions: 15000, once: true,
+	// HAProxy has descriptors for the smaller number.
+	for _, n := range []int{9000, 15000} {
+		all = append(all, &scenario{
+			name: fmt.Sprintf("rush-%d", n), says: fmt.Sprintf("the rush: %d minions connect, shake hands, subscribe, %d at a time", n, rushAtOnce),
+			minions: n, work: rush,
+			metrics: []metric{{"cpu", "CPU a connection", "us", false}, {"rate", "connections/s", "/s", true}},
+		})
+	}
+	for _, n := range []int{9000, 15000} {
+		all = append(all, &scenario{
+			name: fmt.Sprintf("idle-%d", n), says: fmt.Sprintf("idle: resident memory after %d have subscribed, and after all have left", n),
+			minions: n, once: true, leaves: true, work: idle,
 			metrics: []metric{
 				{"memory", "a connection, at once", "KB", false},
 				{"later", "a connection, a minute later", "KB", false},
 				{"left", "kept a minute after all have left", "MB", false},
-			}, work: idle,
-		},
+			},
+		})
+	}
+	return append(all,
 		&scenario{
 			name: "mixed", says: "a mixed day: a publish every second at 5000 minions, while 1000 make a request every 500 ms", minions: 5000, askers: 1000,
 			metrics: []metric{

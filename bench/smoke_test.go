@@ -26,7 +26,7 @@ var small = []*scenario{
 	{name: "short", askers: 5, metrics: []metric{cpuRequest, requests, replyP99}, work: func(w *worker) error { return closedLoop(w, smallBytes, true) }},
 }
 
-// What matters most gets its figures from salt-broker and, where it is installed, from libzmq.
+// What matters most gets its figures from everybody who is there. HAProxy and nginx need not be.
 func TestWork(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "salt-broker")
 	build := exec.Command("go", "build", "-buildvcs=false", "-o", program, "salt-broker/cmd/salt-broker")
@@ -34,10 +34,10 @@ func TestWork(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %v\n%s", build, err, out)
 	}
-	c := testConductor(t, options{relays: relays[:2], saltBroker: program, rounds: 1})
+	c := testConductor(t, options{relays: relays, saltBroker: program, rounds: 1})
 	there := c.look()
 	for name, why := range c.record.Missing {
-		if name == ours || os.Getenv("SALT_BROKER_REQUIRE_TOOLS") == "1" {
+		if name == ours || os.Getenv("SALT_BROKER_REQUIRE_TOOLS") == "1" && name != "haproxy" && name != "nginx" {
 			t.Fatalf("%s is not there: %s", name, why)
 		}
 		t.Logf("%s is not there: %s", name, why)
@@ -45,7 +45,7 @@ func TestWork(t *testing.T) {
 	for i, s := range small {
 		some := there
 		if i%2 == 1 {
-			some = there[:1] // Python takes its time to start
+			some = there[:1] // the other half has been seen to work, and Python takes its time to start
 		}
 		if failed := c.perform(t.Context(), s, some); failed > 0 {
 			t.Errorf("%s failed with %d", s.name, failed)

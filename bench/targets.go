@@ -41,10 +41,11 @@ var targets = []target{
 	{"short-100", "rate", best, true, 1.4},
 	{"short-1000", "cpu", "libzmq", false, 0.5},
 	{"short-1000", "rate", best, true, 1.4},
-	{"rush", "cpu", "libzmq", false, 0.6},
-	{"rush", "cpu", "nginx", false, 1.2},
-	{"idle", "memory", "", false, 0.5},
-	{"idle", "left", "", false, 20},
+	{"rush-15000", "cpu", "libzmq", false, 0.6},
+	{"rush-15000", "cpu", "nginx", false, 1.2},
+	{"idle-15000", "memory", "", false, 0.5},
+	{"idle-15000", "later", "", false, 0.5},
+	{"idle-15000", "left", "", false, 20},
 	{"mixed", "p99", "libzmq", false, 0.5},
 }
 

@@ -13,6 +13,7 @@ type worker struct {
 	*crew
 	scenario *scenario
 	pace     pace
+	cut      <-chan struct{}    // closed when the user has had enough
 	values   map[string]float64 // by the keys of the scenario's metrics
 	spent    usage              // while it was measured
 	took     time.Duration
@@ -47,15 +48,15 @@ const (
 
 // listen connects the scenario's minions and makes sure that each can be reached.
 func (w *worker) listen() error {
-	if err := w.connect(atOnce); err != nil {
+	if err := w.connect(w.scenario.minions, atOnce); err != nil {
 		return err
 	}
 	return w.reach()
 }
 
-func (w *worker) connect(atOnce int) error {
+func (w *worker) connect(minions, atOnce int) error {
 	return w.minions.call("Connect", Listeners{
-		Port: w.relay.ports.Publish, Count: w.scenario.minions, AtOnce: atOnce, Filtered: w.scenario.topics, Patience: w.pace.patience,
+		Port: w.relay.ports.Publish, Count: minions, AtOnce: atOnce, Filtered: w.scenario.topics, Patience: w.pace.patience,
 	}, &w.took)
 }
 
@@ -195,7 +196,7 @@ func (w *worker) count(d time.Duration) (replied Replied, err error) {
 func rush(w *worker) error {
 	var took time.Duration
 	err := w.measure(func() error {
-		err := w.connect(rushAtOnce)
+		err := w.connect(w.scenario.minions, rushAtOnce)
 		took = w.took
 		return err
 	})
@@ -207,30 +208,36 @@ func rush(w *worker) error {
 	return w.reach() // none of them was lost on the way
 }
 
+func (w *worker) leave() error { return w.minions.call("Leave", &struct{}{}, &struct{}{}) }
+
 func idle(w *worker) error {
+	// A first few, so that what is made once is not counted as the others'.
+	const first = 20
+	if err := errors.Join(w.connect(first, first), w.reach(), w.leave()); err != nil {
+		return err
+	}
+	time.Sleep(time.Second)
 	before, err := memory(w.relay.pids()...)
 	if err != nil {
 		return err
 	}
-	if err := w.connect(atOnce); err != nil {
+	if err := w.connect(w.scenario.minions, atOnce); err != nil {
 		return err
 	}
 	grown := func(wait time.Duration) float64 {
-		time.Sleep(wait)
-		now, errNow := memory(w.relay.pids()...)
-		if errNow != nil {
-			err = errNow
+		select {
+		case <-time.After(wait):
+		case <-w.cut:
 		}
+		now, errNow := memory(w.relay.pids()...)
+		err = errors.Join(err, errNow)
 		return float64(now - before)
 	}
 	const kb, mb = 1000, 1e6
 	connections := float64(w.scenario.minions)
 	w.values["memory"] = grown(time.Second) / connections / kb
 	w.values["later"] = grown(w.pace.rest) / connections / kb
-	if err := w.reach(); err != nil {
-		return err
-	}
-	if err := w.minions.call("Leave", &struct{}{}, &struct{}{}); err != nil {
+	if err := errors.Join(err, w.reach(), w.leave()); err != nil {
 		return err
 	}
 	w.values["left"] = grown(w.pace.rest) / mb
