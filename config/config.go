@@ -101,6 +101,11 @@ type Config struct {
 	// MaxMessageSize is `max_message_size` (bytes): the largest message that passes, all its frames together.
 	MaxMessageSize int64
 
+	// MaxBufferedBytes is `max_buffered_bytes` (bytes): how much all connections together may have in memory: requests that
+	// wait, messages that are half read, and what peers have not read yet. Four times MaxMessageSize where nothing else is
+	// said.
+	MaxBufferedBytes int64
+
 	// The process.
 
 	// Loops is `loops`: the number of event loops, each with a thread of its own. 0: one for each CPU.
@@ -178,6 +183,8 @@ func Default() Config {
 		RequestDeadline: 120 * time.Second,
 		MaxMessageSize:  256 * mebibyte,
 
+		MaxBufferedBytes: gibibyte,
+
 		Loops:        0,
 		MaxOpenFiles: 100000,
 		DrainTimeout: 5 * time.Second,
@@ -207,6 +214,9 @@ func (c *Config) follow(given func(key string) bool) {
 	}
 	if !given("zmq_heartbeat_timeout") {
 		c.HeartbeatTimeout = 3 * c.HeartbeatInterval
+	}
+	if !given("max_buffered_bytes") {
+		c.MaxBufferedBytes = 4 * c.MaxMessageSize
 	}
 	if !given("log_level_logfile") {
 		c.LogLevelLogfile = c.LogLevel

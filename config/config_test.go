@@ -103,6 +103,10 @@ func TestFollow(t *testing.T) {
 		{"heartbeat given", "zmq_heartbeat_ivl: 1000\nzmq_heartbeat_timeout: 2000", func(c *Config) {
 			c.HeartbeatInterval, c.HeartbeatTimeout = time.Second, 2*time.Second
 		}},
+		{"buffers", "max_message_size: 512 MiB", func(c *Config) { c.MaxMessageSize, c.MaxBufferedBytes = 512<<20, 2<<30 }},
+		{"buffers given", "max_message_size: 512 MiB\nmax_buffered_bytes: 1 GiB", func(c *Config) {
+			c.MaxMessageSize, c.MaxBufferedBytes = 512<<20, 1<<30
+		}},
 		{"level of the log file", "log_level: debug", func(c *Config) { c.LogLevel, c.LogLevelLogfile = "debug", "debug" }},
 		{"level of the log file given", "log_level: debug\nlog_level_logfile: quiet", func(c *Config) {
 			c.LogLevel, c.LogLevelLogfile = "debug", "quiet"

@@ -52,6 +52,7 @@ var keys = []key{
 	{"max_in_flight", func(c *Config) value { return count{p: &c.MaxInFlight, least: 1, most: 100_000} }},
 	{"request_deadline", func(c *Config) value { return seconds(&c.RequestDeadline, 1, 86_400) }},
 	{"max_message_size", func(c *Config) value { return size{&c.MaxMessageSize, mebibyte, 2 * gibibyte} }},
+	{"max_buffered_bytes", func(c *Config) value { return size{&c.MaxBufferedBytes, 4 * mebibyte, 1024 * gibibyte} }},
 
 	{"loops", func(c *Config) value { return count{p: &c.Loops, least: 0, most: 1_024} }},
 	{"max_open_files", func(c *Config) value { return count{p: &c.MaxOpenFiles, least: 64, most: 1_000_000_000} }},

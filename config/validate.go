@@ -74,6 +74,9 @@ var rules = []struct {
 		tooShort := 0 < c.HeartbeatTimeout && c.HeartbeatTimeout < c.HeartbeatInterval
 		return when(tooShort, fmt.Sprintf("is less than zmq_heartbeat_ivl (%d)", c.HeartbeatInterval.Milliseconds()))
 	}},
+	{"max_buffered_bytes", []string{"max_message_size"}, func(c Config) string {
+		return when(c.MaxBufferedBytes < 2*c.MaxMessageSize, "has no room for two messages of max_message_size")
+	}},
 	{"status_port", []string{"publish_port", "ret_port"}, func(c Config) string {
 		switch c.StatusPort {
 		case c.PublishPort:

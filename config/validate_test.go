@@ -22,6 +22,7 @@ func TestFaults(t *testing.T) {
 		{"port too big for an integer", "ret_port: 99999999999999999999", []string{"ret_port: 99999999999999999999 is not a port (1 to 65535) [broker:1]"}},
 		{"equal ports", "publish_port: 4506", []string{"ret_port: 4506 is the publish_port as well [broker:1]"}},
 		{"equal ports, both given", "publish_port: 4600\nret_port: 4600", []string{"ret_port: 4600 is the publish_port as well [broker:2]"}},
+		{"max_buffered_bytes", "max_buffered_bytes: 511 MiB", []string{"max_buffered_bytes: 511 MiB has no room for two messages of max_message_size [broker:1]"}},
 		{"status_port out of range", "status_port: -1", []string{"status_port: -1 is not a port (0 to 65535, 0 for none) [broker:1]"}},
 		{"status_port is the publish_port", "status_port: 4505", []string{"status_port: 4505 is the publish_port as well [broker:1]"}},
 		{"status_port is the ret_port", "ret_port: 4507", []string{"status_port: 4507 is the ret_port as well [broker:1]"}},

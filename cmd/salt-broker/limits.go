@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"runtime"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/sirupsen/logrus"
@@ -32,6 +33,16 @@ func raiseOpenFiles(want uint64, log logrus.FieldLogger) uint64 {
 			"raise the hard limit (LimitNOFILE in the unit)", want, limit.Cur, limit.Cur/2)
 	}
 	return limit.Cur
+}
+
+// boundMemory has the collector work harder before what the process may have in memory has doubled: it would let the heap
+// grow to twice of what is live otherwise. Who sets the environment variable GOMEMLIMIT knows what for.
+func boundMemory(c config.Config) int64 {
+	if _, set := os.LookupEnv("GOMEMLIMIT"); !set {
+		const rest = 256 << 20 // connections, subscriptions, the program itself
+		debug.SetMemoryLimit(c.MaxBufferedBytes + c.MaxBufferedBytes/4 + 2*c.PubLogSize + rest)
+	}
+	return debug.SetMemoryLimit(-1)
 }
 
 // raiseThreads lets every loop have a processor of Go's scheduler for itself, and one for the rest, and returns how many

@@ -7,6 +7,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"salt-broker/config"
+	"salt-broker/internal/buffers"
 	"salt-broker/internal/master"
 	"salt-broker/internal/reactor"
 	"salt-broker/pubproxy"
@@ -14,7 +15,7 @@ import (
 )
 
 // publishOptions is what the publish channel gets of the configuration.
-func publishOptions(c config.Config, log logrus.FieldLogger) pubproxy.Options {
+func publishOptions(c config.Config, b *buffers.Budget, log logrus.FieldLogger) pubproxy.Options {
 	log = log.WithField("component", "publish")
 	return pubproxy.Options{
 		Listen:            c.ListenPublish(),
@@ -34,6 +35,7 @@ func publishOptions(c config.Config, log logrus.FieldLogger) pubproxy.Options {
 		MaxLost:           c.MaxLostPublishes,
 		MaxMessage:        c.MaxMessageSize,
 		MaxSubscriptions:  c.MaxSubscriptions,
+		Buffers:           b,
 		CloseOnMasterLoss: c.OnMasterLoss == config.OnMasterLossClose,
 		MasterLossAfter:   c.OnMasterLossAfter,
 		Log:               log,
@@ -41,7 +43,7 @@ func publishOptions(c config.Config, log logrus.FieldLogger) pubproxy.Options {
 }
 
 // requestOptions is what the request channel gets of the configuration.
-func requestOptions(c config.Config, log logrus.FieldLogger) retproxy.Options {
+func requestOptions(c config.Config, b *buffers.Budget, log logrus.FieldLogger) retproxy.Options {
 	log = log.WithField("component", "request")
 	return retproxy.Options{
 		Listen:            c.ListenRequest(),
@@ -59,6 +61,7 @@ func requestOptions(c config.Config, log logrus.FieldLogger) retproxy.Options {
 		MaxInFlight:       c.MaxInFlight,
 		RequestDeadline:   c.RequestDeadline,
 		MaxMessage:        c.MaxMessageSize,
+		Buffers:           b,
 		DrainTimeout:      c.DrainTimeout,
 		CloseOnMasterLoss: c.OnMasterLoss == config.OnMasterLossClose,
 		MasterLossAfter:   c.OnMasterLossAfter,

@@ -7,6 +7,7 @@ import (
 	"os"
 	"reflect"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"salt-broker/config"
+	"salt-broker/internal/buffers"
 	"salt-broker/internal/zmtp"
 )
 
@@ -70,6 +72,7 @@ var reaches = []struct {
 	{"max_in_flight", func(c *config.Config) { c.MaxInFlight = 1000 }, map[string]string{"ret.MaxInFlight": "1000"}},
 	{"request_deadline", func(c *config.Config) { c.RequestDeadline = 1 }, map[string]string{"ret.RequestDeadline": "1ns"}},
 	{"max_message_size", func(c *config.Config) { c.MaxMessageSize = 1 }, both("MaxMessage", "1")},
+	{"max_buffered_bytes", func(c *config.Config) { c.MaxBufferedBytes = 1 }, both("Buffers", "1")},
 	{"loops", func(c *config.Config) { c.Loops = 33 }, both("Loops", "33")},
 	{"drain_timeout", func(c *config.Config) { c.DrainTimeout = 1 }, map[string]string{"ret.DrainTimeout": "1ns"}},
 }
@@ -119,8 +122,8 @@ func optionsOf(c config.Config) map[string]string {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	all := map[string]string{}
-	flatten(all, "pub", reflect.ValueOf(publishOptions(c, log)))
-	flatten(all, "ret", reflect.ValueOf(requestOptions(c, log)))
+	flatten(all, "pub", reflect.ValueOf(publishOptions(c, buffers.New(c.MaxBufferedBytes, log), log)))
+	flatten(all, "ret", reflect.ValueOf(requestOptions(c, buffers.New(c.MaxBufferedBytes, log), log)))
 	return all
 }
 
@@ -133,6 +136,8 @@ func flatten(all map[string]string, path string, v reflect.Value) {
 	}
 	switch v.Interface().(type) {
 	case logrus.FieldLogger, zmtp.SocketType, nil: // the log, and what the proxies set themselves
+	case *buffers.Budget:
+		all[path] = fmt.Sprint(v.Interface().(*buffers.Budget).Limit())
 	default:
 		all[path] = fmt.Sprint(v.Interface())
 	}
@@ -140,7 +145,7 @@ func flatten(all map[string]string, path string, v reflect.Value) {
 
 func TestLogsSayWhichChannel(t *testing.T) {
 	c, log := config.Default(), logrus.New()
-	p, r := publishOptions(c, log), requestOptions(c, log)
+	p, r := publishOptions(c, nil, log), requestOptions(c, nil, log)
 	for name, loggers := range map[string][]logrus.FieldLogger{"publish": {p.Log, p.Master.Log}, "request": {r.Log, r.Master.Log}} {
 		for _, l := range loggers {
 			if got := l.(*logrus.Entry).Data["component"]; got != name {
@@ -165,6 +170,22 @@ func TestLoops(t *testing.T) {
 				t.Errorf("%d and %d loops, want %d and %d", pub, ret, test.pub, test.ret)
 			}
 		})
+	}
+}
+
+func TestMemory(t *testing.T) {
+	before := debug.SetMemoryLimit(-1)
+	defer debug.SetMemoryLimit(before)
+	c := config.Config{MaxBufferedBytes: 400 << 20, PubLogSize: 10 << 20}
+	t.Setenv("GOMEMLIMIT", "1GiB")
+	if got := boundMemory(c); got != before {
+		t.Errorf("%d bytes although the environment says something", got)
+	}
+	if err := os.Unsetenv("GOMEMLIMIT"); err != nil { // t.Setenv brings back what there was
+		t.Fatal(err)
+	}
+	if got, want := boundMemory(c), int64(500+20+256)<<20; got != want {
+		t.Errorf("%d bytes, want %d", got, want)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"salt-broker/config"
+	"salt-broker/internal/buffers"
 	"salt-broker/internal/supervise"
 	"salt-broker/pubproxy"
 	"salt-broker/retproxy"
@@ -84,15 +85,17 @@ func start(ctx context.Context, c config.Config, files []string, owner *account,
 	if err := owner.become(); err != nil {
 		return err
 	}
+	boundMemory(c)
+	budget := buffers.New(c.MaxBufferedBytes, main)
 	newPublish := func() (*pubproxy.Proxy, error) { //nolint:contextcheck // opening a port does not wait for anything
-		p, err := pubproxy.New(publishOptions(c, log))
+		p, err := pubproxy.New(publishOptions(c, budget, log))
 		if err != nil {
 			return nil, cannotListen(err, "publish_port", c.PublishPort, c.Interface)
 		}
 		return p, nil
 	}
 	newRequest := func() (*retproxy.Proxy, error) { //nolint:contextcheck // opening a port does not wait for anything
-		p, err := retproxy.New(requestOptions(c, log))
+		p, err := retproxy.New(requestOptions(c, budget, log))
 		if err != nil {
 			return nil, cannotListen(err, "ret_port", c.RetPort, c.Interface)
 		}
