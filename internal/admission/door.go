@@ -167,11 +167,4 @@ func (d *Door) Admit(c *reactor.Conn, v zmtp.Version, r zmtp.Ready) error {
 
 func (d *Door) expired(c *reactor.Conn) { c.Close(errHandshake) }
 
-func (d *Door) paused(_ *reactor.Loop, err error) {
-	if err == nil {
-		d.options.Log.Warn("accepting connections again")
-		return
-	}
-	d.options.Log.Errorf("cannot accept more connections (%v): those that come wait until others leave; "+
-		"raise max_open_files and the unit's LimitNOFILE", err)
-}
+func (d *Door) paused(_ *reactor.Loop, err error) { d.journal.paused(err) }

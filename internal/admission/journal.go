@@ -2,6 +2,7 @@ package admission
 
 import (
 	"sync"
+	"time"
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/time/rate"
@@ -23,10 +24,18 @@ type journal struct {
 
 	mu     sync.Mutex
 	silent int // lines left out since the last one
+	pauses rate.Sometimes
+	told   bool // of a pause that has not ended
 }
 
+// pauseInterval is how often the log hears that nobody can be accepted, at most: near the limit of descriptors every
+// connection that ends lets one more in.
+const pauseInterval = time.Minute
+
 func newJournal(log logrus.FieldLogger) *journal {
-	j := &journal{log: log, limit: rate.NewLimiter(linesPerSecond, linesBurst)}
+	j := &journal{
+		log: log, limit: rate.NewLimiter(linesPerSecond, linesBurst), pauses: rate.Sometimes{First: 1, Interval: pauseInterval},
+	}
 	j.debug = func() bool { return false }
 	switch l := log.(type) {
 	case *logrus.Logger:
@@ -57,4 +66,22 @@ func (j *journal) ended(c *reactor.Conn, name string, reason error, usual bool) 
 		j.silent = 0
 	}
 	entry.Warnf("connection of %s closed: %v", c.RemoteAddr(), reason)
+}
+
+// paused tells that a loop cannot accept connections because of err, or can again when that is nil.
+func (j *journal) paused(err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if err == nil {
+		if j.told {
+			j.log.Warn("accepting connections again")
+		}
+		j.told = false
+		return
+	}
+	j.pauses.Do(func() {
+		j.told = true
+		j.log.Errorf("cannot accept more connections (%v): those that come wait until others leave; "+
+			"raise max_open_files and the unit's LimitNOFILE", err)
+	})
 }
