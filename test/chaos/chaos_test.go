@@ -146,6 +146,10 @@ func observe(t *testing.T, b *broker, s site, heap uint64, stop <-chan struct{})
 				t.Errorf("%d requests are at the master, at most %d may be", n, maxInFlight)
 				return
 			}
+			if used := b.buffers.Used(); used > maxBuffered {
+				t.Errorf("%d bytes are buffered", used)
+				return
+			}
 			if now := heapBytes(); now > heap+room {
 				t.Errorf("the heap has grown from %d bytes to %d", heap, now)
 				return

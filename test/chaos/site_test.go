@@ -8,6 +8,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"salt-broker/internal/buffers"
 	"salt-broker/internal/master"
 	"salt-broker/internal/sim"
 	"salt-broker/internal/zmtp"
@@ -58,9 +59,13 @@ func (p plan) site() site {
 type broker struct {
 	publish *pubproxy.Proxy
 	request *retproxy.Proxy
+	buffers *buffers.Budget
 	end     context.CancelFunc
 	ended   chan error
 }
+
+// maxBuffered is more than all may have in memory at a time in any plan: it must never be needed, and be 0 in the end.
+const maxBuffered = 192 << 20
 
 func startBroker(t *testing.T, s site, publish, request *wire) *broker {
 	t.Helper()
@@ -75,19 +80,19 @@ func startBroker(t *testing.T, s site, publish, request *wire) *broker {
 		interval  = 400 * time.Millisecond
 		timeout   = 1500 * time.Millisecond
 	)
-	b := &broker{ended: make(chan error, 2)}
+	b := &broker{ended: make(chan error, 2), buffers: buffers.New(maxBuffered, silent)}
 	var err error
 	link.Address = publish.addr().String()
 	b.publish, err = pubproxy.New(pubproxy.Options{
 		Listen: "127.0.0.1:0", Backlog: 100, HandshakeTimeout: handshake, HeartbeatInterval: interval, HeartbeatTimeout: timeout,
-		Master: link, Loops: s.loops, HWM: 100, LogBytes: 1 << 20, MaxMessage: 16 << 20, MaxSubscriptions: 100, Log: silent,
+		Master: link, Loops: s.loops, HWM: 100, LogBytes: 1 << 20, MaxMessage: 16 << 20, MaxSubscriptions: 100, Buffers: b.buffers, Log: silent,
 	})
 	must(t, err)
 	link.Address = request.addr().String()
 	b.request, err = retproxy.New(retproxy.Options{
 		Listen: "127.0.0.1:0", Backlog: 100, HandshakeTimeout: handshake, HeartbeatInterval: interval, HeartbeatTimeout: timeout,
 		Master: link, Loops: s.loops, MaxInFlight: maxInFlight, RequestDeadline: time.Second, MaxMessage: 16 << 20,
-		DrainTimeout: 200 * time.Millisecond, Log: silent,
+		DrainTimeout: 200 * time.Millisecond, Buffers: b.buffers, Log: silent,
 	})
 	must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -105,6 +110,9 @@ func (b *broker) stop(t *testing.T) {
 		if err := <-b.ended; err != nil {
 			t.Error(err)
 		}
+	}
+	if used := b.buffers.Used(); used != 0 {
+		t.Errorf("%d bytes are counted as buffered when all is over", used)
 	}
 }
 
