@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"syscall"
@@ -155,12 +156,22 @@ func startSimMaster(t *testing.T) *sim.Master {
 	return m
 }
 
-// brokerOf starts a broker of this master.
+// brokerOf starts a broker of this master. Its ports are nobody else's while it has shut them.
 func brokerOf(t *testing.T, m *sim.Master, further ...string) *place {
 	t.Helper()
+	var ports []uint16
+	for range 2 {
+		p, err := sim.KeepPort(netip.MustParseAddrPort("127.0.0.1:0"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(p.Close)
+		ports = append(ports, p.Addr().Port())
+	}
 	l, _ := launchReady(t, nil, append([]string{
-		"max_open_files: 2000",
+		"max_open_files: 2000", fmt.Sprint("publish_port: ", ports[0]), fmt.Sprint("ret_port: ", ports[1]),
 		fmt.Sprint("master_publish_port: ", m.PublishAddr().Port()), fmt.Sprint("master_port: ", m.RequestAddr().Port()),
 	}, further...)...)
+	l.publish, l.request = int(ports[0]), int(ports[1])
 	return l
 }
