@@ -65,9 +65,10 @@ service: ## the rpm under a real systemd, as root: test/service/README.rst
 
 # The short form of it is part of `make interop`.
 .PHONY: outage
-outage: ## the long form of test/outage: 5,000 minions while the master is away, 200 that never read; 15 minutes
+outage: ## the long form of test/outage: 5,000 minions while the master is away, 200 that never read; half an hour
 	SALT_BROKER_OUTAGE=long $(GO) test -v -count=1 -timeout=40m ./test/outage
 	$(GO) test -tags=long -v -count=1 -run=TestOrderExperiment ./retproxy
+	$(GO) test -tags=long -v -count=1 -run=TestHeartbeatsCostLittle ./test/footprint
 
 .PHONY: chaos
 chaos: ## a bad network around both proxies for CHAOSTIME, fresh seeds; says each

@@ -55,7 +55,7 @@ func idle(t *testing.T, limit float64, topics func(i int) []string) {
 		}
 		t.Skipf("%d descriptors are too few for %d minions", files, minions)
 	}
-	b := startBroker(t)
+	b := startBroker(t, freePort(t), freePort(t))
 	// A first few, so that what is made once is not counted as theirs.
 	const first = 20
 	for i := range first {
@@ -85,10 +85,11 @@ func idle(t *testing.T, limit float64, topics func(i int) []string) {
 type broker struct {
 	pid     int
 	publish string
+	request string
 }
 
-// startBroker builds and runs the program with a configuration of its own, in front of a master that is not there.
-func startBroker(t *testing.T) *broker {
+// startBroker builds and runs the program with a configuration of its own and further lines, for a master at these ports.
+func startBroker(t *testing.T, masterPublish, masterRequest int, further ...string) *broker {
 	t.Helper()
 	dir := t.TempDir()
 	binary := filepath.Join(dir, "salt-broker")
@@ -99,8 +100,8 @@ func startBroker(t *testing.T) *broker {
 	}
 	publish, request := freePort(t), freePort(t)
 	text := fmt.Sprintf("master: 127.0.0.1\nmaster_port: %d\nmaster_publish_port: %d\ninterface: 127.0.0.1\n"+
-		"publish_port: %d\nret_port: %d\nlog_file: ''\nlog_level: info\nmax_open_files: %d\n",
-		freePort(t), freePort(t), publish, request, minions+1000)
+		"publish_port: %d\nret_port: %d\nlog_file: ''\nlog_level: info\nmax_open_files: %d\n%s\n",
+		masterRequest, masterPublish, publish, request, max(minions+1000, openFiles(t)), strings.Join(further, "\n"))
 	if err := os.WriteFile(filepath.Join(dir, "broker"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +143,8 @@ func startBroker(t *testing.T) *broker {
 	case <-time.After(patience):
 		t.Fatal("the broker does not say that it listens")
 	}
-	return &broker{pid: run.Process.Pid, publish: net.JoinHostPort("127.0.0.1", strconv.Itoa(publish))}
+	at := func(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+	return &broker{pid: run.Process.Pid, publish: at(publish), request: at(request)}
 }
 
 // connect makes one minion that stays until the test ends, and waits until its subscription has been handled.

@@ -1,0 +1,11 @@
+//go:build !long
+
+package footprint
+
+import "time"
+
+// Of TestHeartbeatsCostLittle.
+const (
+	listeners = 500
+	measured  = 2 * time.Second
+)
