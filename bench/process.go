@@ -125,8 +125,7 @@ func memory(pids ...int) (int64, error) {
 			return 0, fmt.Errorf("memory: %w", err)
 		}
 		for _, name := range [...]string{"Pss_Anon:", "Pss_Shmem:"} {
-			pss, _ := field(text, name)
-			kib, err := strconv.ParseInt(strings.TrimSuffix(pss, " kB"), 10, 64)
+			kib, err := strconv.ParseInt(strings.TrimSuffix(field(text, name), " kB"), 10, 64)
 			if err != nil {
 				return 0, fmt.Errorf("memory of process %d: %s in smaps_rollup: %w", pid, name, err)
 			}
@@ -136,15 +135,15 @@ func memory(pids ...int) (int64, error) {
 	return sum, nil
 }
 
-// field is what stands behind a name in one of the files of /proc.
-func field(text []byte, name string) (string, bool) {
+// field is what stands behind a name in one of the files of /proc, "" when it is not there.
+func field(text []byte, name string) string {
 	lines := bufio.NewScanner(bytes.NewReader(text))
 	for lines.Scan() {
 		if rest, ok := strings.CutPrefix(lines.Text(), name); ok {
-			return strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(rest), ":")), true
+			return strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(rest), ":"))
 		}
 	}
-	return "", false
+	return ""
 }
 
 // tail keeps the last of what was written to it.

@@ -61,11 +61,10 @@ func newRecord(t *tools) Record {
 	r := Record{Began: time.Now().UTC().Truncate(time.Second), Relays: map[string]string{}, Missing: map[string]string{}}
 	r.Machine = Machine{Cores: runtime.NumCPU(), Go: runtime.Version(), Descriptors: t.limit}
 	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
-		r.Machine.CPU, _ = field(text, "model name")
+		r.Machine.CPU = field(text, "model name")
 	}
 	if text, err := os.ReadFile("/proc/meminfo"); err == nil {
-		total, _ := field(text, "MemTotal:")
-		kib, _ := strconv.ParseInt(strings.TrimSuffix(total, " kB"), 10, 64)
+		kib, _ := strconv.ParseInt(strings.TrimSuffix(field(text, "MemTotal:"), " kB"), 10, 64)
 		r.Machine.MemoryMiB = kib >> 10
 	}
 	if text, err := os.ReadFile("/proc/loadavg"); err == nil {
