@@ -53,7 +53,7 @@ func parse(args []string, w io.Writer) (o options, err error) {
 	flags.BoolVar(&o.quick, "quick", false, "rounds of a fraction of a second: to see that it works, not to measure")
 	flags.BoolVar(&o.list, "list", false, "say which scenarios there are")
 	flags.StringVar(&o.saltBroker, "salt-broker", "bin/salt-broker", "the program to measure")
-	flags.StringVar(&o.out, "out", "", "keep everything in this file, as JSON")
+	flags.StringVar(&o.out, "out", "", "keep everything in this file, as JSON; with -show, what several files have as one")
 	flags.StringVar(&o.show, "show", "", "measure nothing, and show the tables of files that -out has made, separated by commas")
 	flags.StringVar(&o.profiles, "profiles", "", "a directory for `perf` profiles of salt-broker, one for each scenario (needs perf; such rounds are slower)")
 	if err := flags.Parse(args); err != nil {
@@ -129,6 +129,9 @@ func execute(ctx context.Context, args []string, w io.Writer) error {
 		}
 		r.describe(w)
 		r.report(w, relayNames(o.relays))
+		if o.out != "" {
+			return r.save(o.out)
+		}
 		return nil
 	}
 	return measure(ctx, o, w)
