@@ -1,0 +1,397 @@
+package status
+
+import (
+	"runtime"
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"salt-broker/internal/latency"
+	"salt-broker/internal/master"
+	"salt-broker/pubproxy"
+	"salt-broker/retproxy"
+)
+
+// Values of labels.
+const (
+	publish = "publish" // the channel on publish_port
+	request = "request" // the channel on ret_port
+
+	fromMaster  = "from_master"
+	toMaster    = "to_master"
+	fromMinions = "from_minions"
+	toMinions   = "to_minions"
+)
+
+// numbers are everything that is known at one moment: the metrics of one scrape are of one piece.
+type numbers struct {
+	options                          *Options
+	publish                          pubproxy.Stats
+	request                          retproxy.Stats
+	publishRestarts, requestRestarts uint64
+	buffered, bufferedLimit          int64
+}
+
+func (o *Options) numbers() *numbers {
+	n := &numbers{options: o, publish: o.Publish(), request: o.Request()}
+	n.publishRestarts, n.requestRestarts = o.Restarts()
+	n.buffered, n.bufferedLimit = o.Buffered()
+	return n
+}
+
+// emit takes one value of a metric with the values of its labels.
+type emit func(value float64, labels ...string)
+
+// metric is one metric: what Prometheus is told of it, and where its values come from.
+type metric struct {
+	name   string
+	kind   string // counter, gauge or histogram
+	labels []string
+	help   string
+	values func(n *numbers, emit emit)
+	times  func(n *numbers) latency.Histogram // of a histogram
+}
+
+// metrics are all of them, in the order of docs/metrics.rst. No label takes values that a peer can make up.
+var metrics = []metric{
+	{
+		name: "salt_broker_build_info", kind: "gauge", labels: []string{"version", "commit", "go_version"},
+		help:   "What runs; always 1.",
+		values: func(n *numbers, emit emit) { emit(1, n.options.Version, n.options.Commit, runtime.Version()) },
+	},
+	{
+		name: "salt_broker_start_time_seconds", kind: "gauge",
+		help:   "When the process began, as Unix time.",
+		values: func(n *numbers, emit emit) { emit(float64(n.options.Started.UnixMilli()) / 1000) },
+	},
+	{
+		name: "salt_broker_channel_restarts_total", kind: "counter", labels: []string{"channel"},
+		help: "How often a channel has failed and was started again.",
+		values: func(n *numbers, emit emit) {
+			emit(float64(n.publishRestarts), publish)
+			emit(float64(n.requestRestarts), request)
+		},
+	},
+
+	{
+		name: "salt_broker_buffered_bytes", kind: "gauge",
+		help:   "Bytes that all connections together have in memory, beside the log of publishes.",
+		values: func(n *numbers, emit emit) { emit(float64(n.buffered)) },
+	},
+	{
+		name: "salt_broker_buffered_limit_bytes", kind: "gauge",
+		help:   "How many they may have (max_buffered_bytes).",
+		values: func(n *numbers, emit emit) { emit(float64(n.bufferedLimit)) },
+	},
+
+	// Minions.
+
+	{
+		name: "salt_broker_port_open", kind: "gauge", labels: []string{"channel"},
+		help: "Whether the port takes connections: 1 or 0.",
+		values: func(n *numbers, emit emit) {
+			emit(oneIf(n.publish.Open), publish)
+			emit(oneIf(n.request.Open), request)
+		},
+	},
+	{
+		name: "salt_broker_minions", kind: "gauge", labels: []string{"channel"},
+		help: "Connections of minions, and of brokers behind this one, handshakes included.",
+		values: func(n *numbers, emit emit) {
+			emit(float64(n.publish.Minions), publish)
+			emit(float64(n.request.Minions), request)
+		},
+	},
+	{
+		name: "salt_broker_connections_accepted_total", kind: "counter", labels: []string{"channel"},
+		help: "Connections that came to the port, those that were refused included.",
+		values: func(n *numbers, emit emit) {
+			emit(float64(n.publish.Accepted), publish)
+			emit(float64(n.request.Accepted), request)
+		},
+	},
+	{
+		name: "salt_broker_connections_ended_total", kind: "counter", labels: []string{"channel", "reason"},
+		help: "Connections that ended, or were refused, and why.",
+		values: func(n *numbers, emit emit) {
+			for reason, count := range n.publish.Ends {
+				emit(float64(count), publish, reason)
+			}
+			for reason, count := range n.request.Ends {
+				emit(float64(count), request, reason)
+			}
+		},
+	},
+	{
+		name: "salt_broker_heartbeat_pings_total", kind: "counter", labels: []string{"channel", "side"},
+		help: "PINGs sent to peers that were silent, minions or the master.",
+		values: func(n *numbers, emit emit) {
+			emit(float64(n.publish.MinionPings), publish, "minion")
+			emit(float64(n.publish.MasterPings), publish, "master")
+			emit(float64(n.request.MinionPings), request, "minion")
+			emit(float64(n.request.MasterPings), request, "master")
+		},
+	},
+	{
+		name: "salt_broker_heartbeat_timeouts_total", kind: "counter", labels: []string{"channel", "side"},
+		help: "Connections given up since no sign of life followed a PING.",
+		values: func(n *numbers, emit emit) {
+			emit(float64(n.publish.Ends[silent]), publish, "minion")
+			emit(float64(n.publish.MasterSilent), publish, "master")
+			emit(float64(n.request.Ends[silent]), request, "minion")
+			emit(float64(n.request.MasterSilent), request, "master")
+		},
+	},
+
+	// The master.
+
+	{
+		name: "salt_broker_master_links", kind: "gauge", labels: []string{"channel"},
+		help: "Connections to the master that there should be.",
+		values: func(n *numbers, emit emit) {
+			emit(1, publish)
+			emit(float64(len(n.request.Links)), request)
+		},
+	},
+	{
+		name: "salt_broker_master_links_up", kind: "gauge", labels: []string{"channel"},
+		help: "Connections to the master that there are.",
+		values: func(n *numbers, emit emit) {
+			emit(oneIf(n.publish.Master.Connected), publish)
+			emit(float64(len(n.request.Links)-len(downOf(n.request.Links))), request)
+		},
+	},
+	{
+		name: "salt_broker_master_dials_total", kind: "counter", labels: []string{"channel"},
+		help: "Attempts to connect to the master.",
+		values: func(n *numbers, emit emit) {
+			emit(float64(n.publish.Master.Attempts), publish)
+			emit(sumOf(n.request.Links, func(l master.State) uint64 { return l.Attempts }), request)
+		},
+	},
+	{
+		name: "salt_broker_master_connections_total", kind: "counter", labels: []string{"channel"},
+		help: "Connections to the master that came about.",
+		values: func(n *numbers, emit emit) {
+			emit(float64(n.publish.Master.Connections), publish)
+			emit(sumOf(n.request.Links, func(l master.State) uint64 { return l.Connections }), request)
+		},
+	},
+
+	// What passes.
+
+	{
+		name: "salt_broker_messages_total", kind: "counter", labels: []string{"channel", "direction"},
+		help: "Messages that came or went; a publish goes to each minion once.",
+		values: func(n *numbers, emit emit) {
+			emit(float64(n.publish.Publishes), publish, fromMaster)
+			emit(float64(n.publish.Deliveries), publish, toMinions)
+			emit(float64(n.request.Requests), request, fromMinions)
+			emit(float64(n.request.QueueTime.Count()), request, toMaster)
+			emit(float64(n.request.Replies), request, fromMaster)
+			emit(float64(n.request.Answers), request, toMinions)
+		},
+	},
+	{
+		name: "salt_broker_bytes_total", kind: "counter", labels: []string{"channel", "direction"},
+		help: "Bytes of these messages, without what the broker adds.",
+		values: func(n *numbers, emit emit) {
+			emit(float64(n.publish.PublishBytes), publish, fromMaster)
+			emit(float64(n.publish.DeliveryBytes), publish, toMinions)
+			emit(float64(n.request.RequestBytes), request, fromMinions)
+			emit(float64(n.request.SentBytes), request, toMaster)
+			emit(float64(n.request.ReplyBytes), request, fromMaster)
+			emit(float64(n.request.AnswerBytes), request, toMinions)
+		},
+	},
+
+	// Publishes.
+
+	{
+		name: "salt_broker_subscriptions", kind: "gauge",
+		help:   "Prefixes that the master has been asked for.",
+		values: func(n *numbers, emit emit) { emit(float64(n.publish.Subscriptions)) },
+	},
+	{
+		name: "salt_broker_publish_fanout_seconds", kind: "histogram",
+		help:  "Time from a publish's arrival until all minions of a loop have it, but for those that lag; once for each loop.",
+		times: func(n *numbers) latency.Histogram { return n.publish.FanOut },
+	},
+	{
+		name: "salt_broker_minions_behind", kind: "gauge",
+		help:   "Minions that lag: they do not read as fast as publishes come.",
+		values: func(n *numbers, emit emit) { emit(float64(n.publish.Behind)) },
+	},
+	{
+		name: "salt_broker_log_lag_messages", kind: "gauge",
+		help:   "Publishes by which the last minion lags, at most a second ago.",
+		values: func(n *numbers, emit emit) { emit(float64(n.publish.Lag)) },
+	},
+	{
+		name: "salt_broker_log_lag_bytes", kind: "gauge",
+		help:   "Bytes of these publishes, which are kept for it.",
+		values: func(n *numbers, emit emit) { emit(float64(n.publish.LagBytes)) },
+	},
+	{
+		name: "salt_broker_publish_dropped_total", kind: "counter", labels: []string{"reason"},
+		help: "Publishes that minions lost, and the limit that was passed.",
+		values: func(n *numbers, emit emit) {
+			emit(float64(n.publish.Lost-min(n.publish.LostToLog, n.publish.Lost)), "pub_hwm")
+			emit(float64(n.publish.LostToLog), "pub_log_size")
+		},
+	},
+
+	// Requests.
+
+	{
+		name: "salt_broker_requests_waiting", kind: "gauge",
+		help:   "Requests that wait here for a place at the master.",
+		values: func(n *numbers, emit emit) { emit(float64(n.request.Waiting)) },
+	},
+	{
+		name: "salt_broker_requests_in_flight", kind: "gauge",
+		help:   "Requests at the master.",
+		values: func(n *numbers, emit emit) { emit(float64(n.request.InFlight)) },
+	},
+	{
+		name: "salt_broker_requests_in_flight_limit", kind: "gauge",
+		help:   "How many may be there (max_in_flight).",
+		values: func(n *numbers, emit emit) { emit(float64(n.options.MaxInFlight)) },
+	},
+	{
+		name: "salt_broker_request_queue_seconds", kind: "histogram",
+		help:  "Time that requests waited here before they went to the master.",
+		times: func(n *numbers) latency.Histogram { return n.request.QueueTime },
+	},
+	{
+		name: "salt_broker_request_master_seconds", kind: "histogram",
+		help:  "Time from there until the reply came.",
+		times: func(n *numbers) latency.Histogram { return n.request.MasterTime },
+	},
+	{
+		name: "salt_broker_requests_dropped_total", kind: "counter", labels: []string{"reason"},
+		help: "Requests without a reply: their minion left or asked anew while they waited here, they were too large, or the link was lost.",
+		values: func(n *numbers, emit emit) {
+			emit(float64(n.request.Forgotten), "minion_left")
+			emit(float64(n.request.TooLarge), "too_large")
+			emit(float64(n.request.LostWithLink), "link_lost")
+		},
+	},
+	{
+		name: "salt_broker_requests_overdue_total", kind: "counter",
+		help:   "Requests whose place at the master was given to another one after request_deadline.",
+		values: func(n *numbers, emit emit) { emit(float64(n.request.Overdue)) },
+	},
+	{
+		name: "salt_broker_replies_late_total", kind: "counter",
+		help:   "Replies that came after that; minions get them all the same.",
+		values: func(n *numbers, emit emit) { emit(float64(n.request.Late)) },
+	},
+	{
+		name: "salt_broker_replies_dropped_total", kind: "counter", labels: []string{"reason"},
+		help: "Replies for nobody: their minion had left, or they did not say whose they are.",
+		values: func(n *numbers, emit emit) {
+			emit(float64(n.request.Unwanted), "minion_left")
+			emit(float64(n.request.Unroutable), "unroutable")
+		},
+	},
+
+	// The event loops.
+
+	{
+		name: "salt_broker_loop_busy_seconds_total", kind: "counter", labels: []string{"channel", "loop"},
+		help: "Time in which an event loop had something to do; its rate is the busy share, 1 at most.",
+		values: func(n *numbers, emit emit) {
+			eachLoop(n, func(l loop, channel, index string) { emit(l.Busy.Seconds(), channel, index) })
+		},
+	},
+	{
+		name: "salt_broker_loop_turns_total", kind: "counter", labels: []string{"channel", "loop"},
+		help: "How often an event loop has turned.",
+		values: func(n *numbers, emit emit) {
+			eachLoop(n, func(l loop, channel, index string) { emit(float64(l.Turns), channel, index) })
+		},
+	},
+	{
+		name: "salt_broker_loop_connections", kind: "gauge", labels: []string{"channel", "loop"},
+		help: "Connections of an event loop, those to the master included.",
+		values: func(n *numbers, emit emit) {
+			eachLoop(n, func(l loop, channel, index string) { emit(float64(l.Connections), channel, index) })
+		},
+	},
+}
+
+func oneIf(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
+}
+
+func sumOf(links []master.State, of func(l master.State) uint64) float64 {
+	var sum uint64
+	for _, l := range links {
+		sum += of(l)
+	}
+	return float64(sum)
+}
+
+func eachLoop(n *numbers, fn func(l loop, channel, index string)) {
+	for i, l := range n.publish.Loops {
+		fn(l, publish, strconv.Itoa(i))
+	}
+	for i, l := range n.request.Loops {
+		fn(l, request, strconv.Itoa(i))
+	}
+}
+
+// collector gives Prometheus the metrics. All of one scrape are from one look at the channels.
+type collector struct {
+	options *Options
+	descs   []*prometheus.Desc // of metrics, in their order
+}
+
+func newCollector(o *Options) *collector {
+	c := &collector{options: o}
+	for _, m := range metrics {
+		c.descs = append(c.descs, prometheus.NewDesc(m.name, m.help, m.labels, nil))
+	}
+	return c
+}
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range c.descs {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	n := c.options.numbers()
+	for i, m := range metrics {
+		desc := c.descs[i]
+		if m.times != nil {
+			ch <- histogram(desc, m.times(n))
+			continue
+		}
+		kind := prometheus.GaugeValue
+		if m.kind == "counter" {
+			kind = prometheus.CounterValue
+		}
+		m.values(n, func(value float64, labels ...string) {
+			ch <- prometheus.MustNewConstMetric(desc, kind, value, labels...)
+		})
+	}
+}
+
+// histogram is h as Prometheus wants it: seconds, and each bucket with all those before it.
+func histogram(desc *prometheus.Desc, h latency.Histogram) prometheus.Metric {
+	buckets := make(map[float64]uint64, latency.Bounds)
+	var sum uint64
+	for i, n := range h.Counts[:latency.Bounds] {
+		sum += n
+		buckets[latency.Bound(i).Seconds()] = sum
+	}
+	return prometheus.MustNewConstHistogram(desc, sum+h.Counts[latency.Bounds], float64(h.Nanos)/1e9, buckets)
+}

@@ -1,0 +1,215 @@
+package status
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"salt-broker/internal/latency"
+	"salt-broker/internal/zmtp"
+	"salt-broker/pubproxy"
+	"salt-broker/retproxy"
+)
+
+func TestLint(t *testing.T) {
+	o := healthy().options()
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(newCollector(&o))
+	problems, err := testutil.GatherAndLint(registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+}
+
+// samples are the lines of /metrics that are not comments and ours.
+func samples(t *testing.T, b *broker) []string {
+	t.Helper()
+	var all []string
+	for line := range strings.Lines(body(t, serve(t, b.options())+"/metrics")) {
+		if strings.HasPrefix(line, "salt_broker_") {
+			all = append(all, strings.TrimSuffix(line, "\n"))
+		}
+	}
+	return all
+}
+
+func TestMetrics(t *testing.T) {
+	b := healthy()
+	b.publish.Lost, b.publish.LostToLog = 10, 4
+	b.publish.Ends["heartbeat_timeout"] = 6
+	b.publish.Loops[0].Busy = 1500e6
+	b.request.Links[1].Connected = false
+	b.request.QueueTime.Counts[0], b.request.QueueTime.Counts[latency.Bounds], b.request.QueueTime.Nanos = 3, 1, 2e9
+	got := samples(t, b)
+	for _, want := range []string{
+		`salt_broker_build_info{commit="abc",go_version="go1.`,
+		`salt_broker_start_time_seconds 1.7952624e+09`,
+		`salt_broker_minions{channel="publish"} 3`,
+		`salt_broker_buffered_bytes 12345`,
+		`salt_broker_buffered_limit_bytes 67890`,
+		`salt_broker_publish_dropped_total{reason="pub_hwm"} 6`,
+		`salt_broker_publish_dropped_total{reason="pub_log_size"} 4`,
+		`salt_broker_heartbeat_timeouts_total{channel="publish",side="minion"} 6`,
+		`salt_broker_connections_ended_total{channel="publish",reason="left"} 2`,
+		`salt_broker_loop_busy_seconds_total{channel="publish",loop="0"} 1.5`,
+		`salt_broker_master_links{channel="request"} 2`,
+		`salt_broker_master_links_up{channel="request"} 1`,
+		`salt_broker_channel_restarts_total{channel="request"} 7`,
+		`salt_broker_request_queue_seconds_bucket{le="1.6e-05"} 3`,
+		`salt_broker_request_queue_seconds_bucket{le="134.217728"} 3`,
+		`salt_broker_request_queue_seconds_bucket{le="+Inf"} 4`,
+		`salt_broker_request_queue_seconds_count 4`,
+		`salt_broker_request_queue_seconds_sum 2`,
+		`salt_broker_messages_total{channel="request",direction="to_master"} 4`,
+	} {
+		if !slices.ContainsFunc(got, func(line string) bool { return strings.HasPrefix(line, want) }) {
+			t.Errorf("no %s in\n%s", want, strings.Join(got, "\n"))
+		}
+	}
+}
+
+// The process' own numbers are there too.
+func TestProcessMetrics(t *testing.T) {
+	text := body(t, serve(t, healthy().options())+"/metrics")
+	for _, want := range []string{"\ngo_goroutines ", "\nprocess_open_fds ", "\nprocess_cpu_seconds_total ", "\nprocess_resident_memory_bytes "} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q", want)
+		}
+	}
+}
+
+// Every reason is there before it occurs, so that its rate is known from the first time on.
+func TestReasonsFromTheStart(t *testing.T) {
+	p, err := pubproxy.New(pubproxy.Options{Listen: "127.0.0.1:0", Loops: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := retproxy.New(retproxy.Options{Listen: "127.0.0.1:0", Loops: 1, MaxInFlight: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := canceled(t)
+	defer func() { _, _ = p.Run(gone), r.Run(gone) }() // which is how they are closed
+	b := healthy()
+	b.publish, b.request = p.Stats(), r.Stats()
+	got := samples(t, b)
+	reasons := []string{"left", "reset", "heartbeat_timeout", "too_slow", "denied", "other"}
+	for _, r := range zmtp.Reasons() {
+		reasons = append(reasons, string(r))
+	}
+	for _, channel := range []string{publish, request} {
+		for _, reason := range reasons {
+			if want := fmt.Sprintf("salt_broker_connections_ended_total{channel=%q,reason=%q} 0", channel, reason); !slices.Contains(got, want) {
+				t.Errorf("no %s", want)
+			}
+		}
+	}
+}
+
+// Each number of the channels changes a metric and the report: nothing is counted that nobody sees.
+func TestEveryNumberIsSeen(t *testing.T) {
+	for name, stats := range map[string]func(b *broker) reflect.Value{
+		"publish": func(b *broker) reflect.Value { return reflect.ValueOf(&b.publish).Elem() },
+		"request": func(b *broker) reflect.Value { return reflect.ValueOf(&b.request).Elem() },
+	} {
+		plain := healthy()
+		before, report := seen(t, plain)
+		for field := range fieldsOf(stats(plain)) {
+			b := healthy()
+			f := stats(b).FieldByName(field)
+			switch f.Kind() {
+			case reflect.Uint64:
+				f.SetUint(1000003)
+			case reflect.Int:
+				f.SetInt(1000003)
+			case reflect.Bool:
+				f.SetBool(!f.Bool())
+			case reflect.Struct:
+				if h, ok := f.Addr().Interface().(*latency.Histogram); ok {
+					h.Counts[5], h.Nanos = 1, 1
+				} else {
+					f.SetZero()
+				}
+			default: // maps and slices
+				f.SetZero()
+			}
+			if field == "LostToLog" { // of which those are a part
+				stats(b).FieldByName("Lost").SetUint(1000003)
+			}
+			after, reported := seen(t, b)
+			if after == before || reported == report {
+				t.Errorf("%s: %s changes nothing: metrics %v, report %v", name, field, after != before, reported != report)
+			}
+		}
+	}
+}
+
+// seen is what can be seen of a broker: its metrics, and its report.
+func seen(t *testing.T, b *broker) (metrics, report string) {
+	t.Helper()
+	s := &Server{options: b.options()}
+	text, err := json.Marshal(s.report(t.Context()).Publish)
+	if err != nil {
+		t.Fatal(err)
+	}
+	more, err := json.Marshal(s.report(t.Context()).Request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(newCollector(&s.options))
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprint(families), string(text) + string(more)
+}
+
+func fieldsOf(v reflect.Value) map[string]bool {
+	names := map[string]bool{}
+	for i := range v.NumField() {
+		names[v.Type().Field(i).Name] = true
+	}
+	return names
+}
+
+// docsRow matches a row of the table of metrics.
+var docsRow = regexp.MustCompile("(?m)^   \\* - ``(salt_broker_[a-z_]+)``\n     - (.+)\n     - (.+)\n     - (.+(?:\n       .+)*)$")
+
+// The table has every metric once, none else, in the order of the code, and says of it what Prometheus is told.
+func TestDocsTable(t *testing.T) {
+	text, err := os.ReadFile("../../docs/metrics.rst")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names, want []string
+	rows := map[string][]string{}
+	for _, row := range docsRow.FindAllStringSubmatch(string(text), -1) {
+		names = append(names, row[1])
+		rows[row[1]] = []string{row[2], row[3], strings.Join(strings.Fields(row[4]), " ")}
+	}
+	for _, m := range metrics {
+		want = append(want, m.name)
+		labels := "none"
+		if len(m.labels) > 0 {
+			labels = "``" + strings.Join(m.labels, "``, ``") + "``"
+		}
+		if row := []string{m.kind, labels, m.help}; rows[m.name] != nil && !slices.Equal(rows[m.name], row) {
+			t.Errorf("%s: %q, want %q", m.name, rows[m.name], row)
+		}
+	}
+	if !slices.Equal(names, want) {
+		t.Errorf("the table has\n%s\nwant\n%s", strings.Join(names, "\n"), strings.Join(want, "\n"))
+	}
+}

@@ -1,0 +1,231 @@
+package status
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"salt-broker/internal/latency"
+	"salt-broker/internal/master"
+	"salt-broker/internal/reactor"
+)
+
+// loop is what an event loop has done.
+type loop = reactor.LoopStats
+
+// silent is the reason for which a minion's connection is ended that answers no PING.
+const silent = "heartbeat_timeout"
+
+// Report is the document at /status. Fields are never renamed or taken away within a major version; further ones may come.
+// What ends in _total counts since the process began, times are in seconds. docs/metrics.rst says what each number means:
+// they are those of the metrics.
+type Report struct {
+	Version string    `json:"version"`
+	Commit  string    `json:"commit"`
+	Started time.Time `json:"started"`
+	Now     time.Time `json:"now"`
+	// Live and Ready are what /livez and /readyz say.
+	Live  Verdict `json:"live"`
+	Ready Verdict `json:"ready"`
+	// BoundsSeconds are the bounds of the buckets of all Times.
+	BoundsSeconds []float64 `json:"bounds_seconds"`
+	Buffered      Buffered  `json:"buffered"`
+	Publish       Publish   `json:"publish"`
+	Request       Request   `json:"request"`
+}
+
+// Buffered is what all connections together have in memory.
+type Buffered struct {
+	Bytes      int64 `json:"bytes"`
+	LimitBytes int64 `json:"limit_bytes"`
+}
+
+// Channel is what is the same of both channels.
+type Channel struct {
+	Address       string            `json:"address"` // for minions
+	Open          bool              `json:"open"`
+	Minions       int               `json:"minions"`
+	AcceptedTotal uint64            `json:"accepted_total"`
+	EndedTotal    map[string]uint64 `json:"ended_total"` // by reason; those that never occurred are there with 0
+	RestartsTotal uint64            `json:"restarts_total"`
+	PingsTotal    Sides             `json:"pings_total"`
+	SilentTotal   Sides             `json:"silent_total"`
+	Links         []Link            `json:"links"` // to the master
+	Loops         []Loop            `json:"loops"`
+}
+
+// Sides is a number of each side.
+type Sides struct {
+	Minion uint64 `json:"minion"`
+	Master uint64 `json:"master"`
+}
+
+// Link is a connection to the master, or the lack of it.
+type Link struct {
+	Master           string    `json:"master"`            // as it is configured
+	Address          string    `json:"address,omitempty"` // where it answers
+	Up               bool      `json:"up"`
+	Since            time.Time `json:"since"` // when Up became what it is
+	LastError        string    `json:"last_error,omitempty"`
+	DialsTotal       uint64    `json:"dials_total"`
+	ConnectionsTotal uint64    `json:"connections_total"`
+}
+
+// Loop is an event loop.
+type Loop struct {
+	BusySecondsTotal float64 `json:"busy_seconds_total"`
+	TurnsTotal       uint64  `json:"turns_total"`
+	Connections      int     `json:"connections"`
+}
+
+// Flow is what has passed in one direction.
+type Flow struct {
+	MessagesTotal uint64 `json:"messages_total"`
+	BytesTotal    uint64 `json:"bytes_total"`
+}
+
+// Times is how long something took. P50 and P99 are the bound of the bucket where they are, 0 where nothing was measured;
+// -1 is beyond the last bound.
+type Times struct {
+	P50     float64                    `json:"p50_seconds"`
+	P99     float64                    `json:"p99_seconds"`
+	Sum     float64                    `json:"sum_seconds_total"`
+	Buckets [latency.Bounds + 1]uint64 `json:"buckets_total"` // the last one has what is above all bounds
+}
+
+// Publish is the publish channel.
+type Publish struct {
+	Channel
+	Subscriptions int    `json:"subscriptions"`
+	Behind        int    `json:"behind"`
+	LagMessages   int    `json:"lag_messages"`
+	LagBytes      int    `json:"lag_bytes"`
+	FromMaster    Flow   `json:"from_master"`
+	ToMinions     Flow   `json:"to_minions"`
+	DroppedTotal  Losses `json:"dropped_total"`
+	FanOut        Times  `json:"fanout"`
+}
+
+// Losses are publishes that minions lost, by the limit that was passed.
+type Losses struct {
+	PubHWM     uint64 `json:"pub_hwm"`
+	PubLogSize uint64 `json:"pub_log_size"`
+}
+
+// Request is the request channel.
+type Request struct {
+	Channel
+	Waiting              int             `json:"waiting"`
+	InFlight             int             `json:"in_flight"`
+	InFlightLimit        int             `json:"in_flight_limit"`
+	FromMinions          Flow            `json:"from_minions"`
+	ToMaster             Flow            `json:"to_master"`
+	FromMaster           Flow            `json:"from_master"`
+	ToMinions            Flow            `json:"to_minions"`
+	RequestsDroppedTotal RequestsDropped `json:"requests_dropped_total"`
+	RepliesDroppedTotal  RepliesDropped  `json:"replies_dropped_total"`
+	OverdueTotal         uint64          `json:"overdue_total"`
+	LateTotal            uint64          `json:"late_total"`
+	Queue                Times           `json:"queue"`
+	AtMaster             Times           `json:"at_master"`
+}
+
+// RequestsDropped are requests without a reply.
+type RequestsDropped struct {
+	MinionLeft uint64 `json:"minion_left"`
+	TooLarge   uint64 `json:"too_large"`
+	LinkLost   uint64 `json:"link_lost"`
+}
+
+// RepliesDropped are replies for nobody.
+type RepliesDropped struct {
+	MinionLeft uint64 `json:"minion_left"`
+	Unroutable uint64 `json:"unroutable"`
+}
+
+func (s *Server) report(ctx context.Context) Report {
+	o, live := &s.options, s.live(ctx)
+	n := o.numbers()
+	p, r := &n.publish, &n.request
+	report := Report{
+		Version: o.Version, Commit: o.Commit, Started: o.Started.UTC(), Now: time.Now().UTC(), Live: live, Ready: s.serves(live),
+		Buffered: Buffered{n.buffered, n.bufferedLimit},
+		Publish: Publish{
+			Channel: Channel{
+				Address: o.PublishAddr.String(), Open: p.Open, Minions: p.Minions, AcceptedTotal: p.Accepted, EndedTotal: p.Ends,
+				RestartsTotal: n.publishRestarts,
+				PingsTotal:    Sides{p.MinionPings, p.MasterPings}, SilentTotal: Sides{p.Ends[silent], p.MasterSilent},
+				Links: linksOf(p.Master), Loops: loopsOf(p.Loops),
+			},
+			Subscriptions: p.Subscriptions, Behind: p.Behind, LagMessages: p.Lag, LagBytes: p.LagBytes,
+			FromMaster: Flow{p.Publishes, p.PublishBytes}, ToMinions: Flow{p.Deliveries, p.DeliveryBytes},
+			DroppedTotal: Losses{p.Lost - min(p.LostToLog, p.Lost), p.LostToLog},
+			FanOut:       TimesOf(p.FanOut),
+		},
+		Request: Request{
+			Channel: Channel{
+				Address: o.RequestAddr.String(), Open: r.Open, Minions: r.Minions, AcceptedTotal: r.Accepted, EndedTotal: r.Ends,
+				RestartsTotal: n.requestRestarts,
+				PingsTotal:    Sides{r.MinionPings, r.MasterPings}, SilentTotal: Sides{r.Ends[silent], r.MasterSilent},
+				Links: linksOf(r.Links...), Loops: loopsOf(r.Loops),
+			},
+			Waiting: r.Waiting, InFlight: r.InFlight, InFlightLimit: o.MaxInFlight,
+			FromMinions: Flow{r.Requests, r.RequestBytes}, ToMaster: Flow{r.QueueTime.Count(), r.SentBytes},
+			FromMaster: Flow{r.Replies, r.ReplyBytes}, ToMinions: Flow{r.Answers, r.AnswerBytes},
+			RequestsDroppedTotal: RequestsDropped{r.Forgotten, r.TooLarge, r.LostWithLink},
+			RepliesDroppedTotal:  RepliesDropped{r.Unwanted, r.Unroutable},
+			OverdueTotal:         r.Overdue, LateTotal: r.Late,
+			Queue: TimesOf(r.QueueTime), AtMaster: TimesOf(r.MasterTime),
+		},
+	}
+	for i := range latency.Bounds {
+		report.BoundsSeconds = append(report.BoundsSeconds, latency.Bound(i).Seconds())
+	}
+	return report
+}
+
+func linksOf(states ...master.State) []Link {
+	links := make([]Link, 0, len(states))
+	for _, s := range states {
+		l := Link{Master: s.Master, Up: s.Connected, Since: s.Since.UTC(), DialsTotal: s.Attempts, ConnectionsTotal: s.Connections}
+		if s.Address.IsValid() {
+			l.Address = s.Address.String()
+		}
+		if s.LastError != nil {
+			l.LastError = s.LastError.Error()
+		}
+		links = append(links, l)
+	}
+	return links
+}
+
+func loopsOf(stats []loop) []Loop {
+	loops := make([]Loop, 0, len(stats))
+	for _, s := range stats {
+		loops = append(loops, Loop{s.Busy.Seconds(), s.Turns, s.Connections})
+	}
+	return loops
+}
+
+// TimesOf is h as a report has it.
+func TimesOf(h latency.Histogram) Times {
+	return Times{P50: quantile(h, 0.5), P99: quantile(h, 0.99), Sum: float64(h.Nanos) / 1e9, Buckets: h.Counts}
+}
+
+// Histogram is t as it was counted.
+func (t Times) Histogram() latency.Histogram {
+	return latency.Histogram{Counts: t.Buckets, Nanos: uint64(t.Sum * 1e9)}
+}
+
+func quantile(h latency.Histogram, q float64) float64 {
+	d := h.Quantile(q)
+	if d > latency.Bound(latency.Bounds-1) {
+		return -1
+	}
+	return d.Seconds()
+}
+
+// Down are the links that are not connected.
+func (c Channel) Down() []Link {
+	return slices.DeleteFunc(slices.Clone(c.Links), func(l Link) bool { return l.Up })
+}
