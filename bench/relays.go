@@ -92,7 +92,7 @@ func saltBrokerVersion(t *tools) (string, error) {
 
 func saltBroker(t *tools, dir string, ports, master Ports, _ int) ([]*exec.Cmd, error) {
 	text := fmt.Sprintf("default_include: ''\nmaster: 127.0.0.1\nmaster_publish_port: %d\nmaster_port: %d\n"+
-		"interface: 127.0.0.1\npublish_port: %d\nret_port: %d\nzmq_backlog: %d\nlog_file: ''\nlog_level: error\nmax_open_files: %d\n",
+		"interface: 127.0.0.1\npublish_port: %d\nret_port: %d\nstatus_port: 0\nzmq_backlog: %d\nlog_file: ''\nlog_level: error\nmax_open_files: %d\n",
 		master.Publish, master.Request, ports.Publish, ports.Request, backlog, t.limit)
 	return []*exec.Cmd{exec.Command(t.saltBroker, "-c", dir)}, write(dir, "broker", text) //nolint:gosec // the program under test
 }

@@ -210,14 +210,17 @@ func (w *watched) expectTimes(t *testing.T, text string, n int, ended <-chan str
 type place struct {
 	dir                  string
 	publish, request     int // for minions
+	status               int
 	masterPub, masterReq int // of the master
 }
 
 // newPlace writes a configuration with further lines. There is no log file and the terminal gets everything from info on.
 func newPlace(t *testing.T, further ...string) *place {
 	t.Helper()
-	ports := freePorts(t, 4)
-	l := &place{dir: t.TempDir(), publish: ports[0], request: ports[1], masterPub: ports[2], masterReq: ports[3]}
+	ports := freePorts(t, 5)
+	l := &place{
+		dir: t.TempDir(), publish: ports[0], request: ports[1], masterPub: ports[2], masterReq: ports[3], status: ports[4],
+	}
 	l.write(t, further...)
 	return l
 }
@@ -228,6 +231,7 @@ func (l *place) write(t *testing.T, further ...string) {
 		"interface: 127.0.0.1", "master: 127.0.0.1", "log_file: ''", "max_open_files: 64",
 		fmt.Sprint("publish_port: ", l.publish), fmt.Sprint("ret_port: ", l.request),
 		fmt.Sprint("master_publish_port: ", l.masterPub), fmt.Sprint("master_port: ", l.masterReq),
+		fmt.Sprint("status_port: ", l.status),
 	}
 	given := strings.Join(further, "\n") + "\n"
 	text := ""

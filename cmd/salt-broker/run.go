@@ -90,14 +90,14 @@ func start(ctx context.Context, c config.Config, files []string, owner *account,
 	newPublish := func() (*pubproxy.Proxy, error) { //nolint:contextcheck // opening a port does not wait for anything
 		p, err := pubproxy.New(publishOptions(c, budget, log))
 		if err != nil {
-			return nil, cannotListen(err, "publish_port", c.PublishPort, c.Interface)
+			return nil, cannotListen(err, "publish_port", c.PublishPort, "interface", c.Interface)
 		}
 		return p, nil
 	}
 	newRequest := func() (*retproxy.Proxy, error) { //nolint:contextcheck // opening a port does not wait for anything
 		p, err := retproxy.New(requestOptions(c, budget, log))
 		if err != nil {
-			return nil, cannotListen(err, "ret_port", c.RetPort, c.Interface)
+			return nil, cannotListen(err, "ret_port", c.RetPort, "interface", c.Interface)
 		}
 		return p, nil
 	}
@@ -109,6 +109,16 @@ func start(ctx context.Context, c config.Config, files []string, owner *account,
 	if err != nil {
 		return err
 	}
+	publishes := supervise.NewChannel("publish", publish, newPublish)
+	requests := supervise.NewChannel("request", request, newRequest)
+	services := []supervise.Service{publishes, requests}
+	asked, err := openStatus(ctx, c, publishes, requests, publish.Addr(), request.Addr(), budget, main)
+	if err != nil {
+		return err
+	}
+	if asked != nil {
+		services = append(services, asked)
+	}
 	// After the ports: a second broker with the same configuration must not take the file of the first one.
 	if err := writePIDFile(c.PIDFile); err != nil {
 		return err
@@ -119,8 +129,6 @@ func start(ctx context.Context, c config.Config, files []string, owner *account,
 	notify(ready, fmt.Sprintf("minions connect to %v and %v, master %s", publish.Addr(), request.Addr(), c.Master))
 	tellParent()
 
-	publishes := supervise.NewChannel("publish", publish, newPublish)
-	requests := supervise.NewChannel("request", request, newRequest)
 	if openFiles > 0 {
 		watch := descriptors{
 			limit: int(min(openFiles, 1<<31)), others: openDescriptors() + linksOf(c), log: main,
@@ -131,7 +139,7 @@ func start(ctx context.Context, c config.Config, files []string, owner *account,
 	}
 	defer reports{publishes: publishes, requests: requests, log: main}.start(ctx)()
 	s := serving{log: log, drain: c.DrainTimeout, twins: twinSignals}
-	err = s.run(ctx, signals, publishes, requests)
+	err = s.run(ctx, signals, services...)
 	farewell(main, publishes.Stats(), requests.Stats(), time.Since(s.since))
 	return err
 }

@@ -152,13 +152,13 @@ func TestWhyAPortCannotBeOpened(t *testing.T) {
 		{syscall.EADDRINUSE, "ret_port 4506 is taken by another program (another salt-broker?): stop it or set ret_port"},
 		{syscall.EACCES, "ret_port 4506 is not for everybody to open: set ret_port to 1024 or more, or start as root"},
 		{syscall.EADDRNOTAVAIL, "ret_port 4506 cannot be opened: interface 10.0.0.1 is no address of this machine: set interface"},
-		{syscall.EAFNOSUPPORT, "ret_port 4506 cannot be opened: this machine has no addresses like interface 10.0.0.1: set interface or ipv6"},
+		{syscall.EAFNOSUPPORT, "ret_port 4506 cannot be opened: this machine has no addresses like interface 10.0.0.1: set interface"},
 		{syscall.EMFILE, "ret_port 4506 cannot be opened: too many open files: raise the hard limit (LimitNOFILE in the unit)"},
 		{syscall.ENOBUFS, "ret_port 4506 cannot be opened: listen tcp: no buffer space available"},
 	} {
 		t.Run(test.err.Error(), func(t *testing.T) {
 			wrapped := &os.SyscallError{Syscall: "listen tcp", Err: test.err}
-			if got := cannotListen(wrapped, "ret_port", 4506, "10.0.0.1").Error(); got != test.want {
+			if got := cannotListen(wrapped, "ret_port", 4506, "interface", "10.0.0.1").Error(); got != test.want {
 				t.Errorf("%q, want %q", got, test.want)
 			}
 		})

@@ -94,6 +94,7 @@ master_port: %d
 interface: 127.0.0.1
 publish_port: %d
 ret_port: %d
+status_port: 0
 log_file: ''
 log_level: warning
 `, master.PublishAddr().Port(), master.RequestAddr().Port(), b.publish.Port(), b.request.Port())

@@ -100,7 +100,7 @@ func startBroker(t *testing.T, masterPublish, masterRequest int, further ...stri
 	}
 	publish, request := freePort(t), freePort(t)
 	text := fmt.Sprintf("master: 127.0.0.1\nmaster_port: %d\nmaster_publish_port: %d\ninterface: 127.0.0.1\n"+
-		"publish_port: %d\nret_port: %d\nlog_file: ''\nlog_level: info\nmax_open_files: %d\n%s\n",
+		"publish_port: %d\nret_port: %d\nstatus_port: 0\nlog_file: ''\nlog_level: info\nmax_open_files: %d\n%s\n",
 		masterRequest, masterPublish, publish, request, max(minions+1000, openFiles(t)), strings.Join(further, "\n"))
 	if err := os.WriteFile(filepath.Join(dir, "broker"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)

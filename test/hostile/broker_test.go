@@ -44,7 +44,7 @@ func startBroker(t *testing.T, master *sim.Master) *broker {
 	dir := t.TempDir()
 	publish, request := freePort(t), freePort(t)
 	text := fmt.Sprintf("master: 127.0.0.1\nmaster_port: %d\nmaster_publish_port: %d\ninterface: 127.0.0.1\n"+
-		"publish_port: %d\nret_port: %d\nlog_file: ''\nlog_level: info\nmax_open_files: 10000\n"+
+		"publish_port: %d\nret_port: %d\nstatus_port: 0\nlog_file: ''\nlog_level: info\nmax_open_files: 10000\n"+
 		"handshake_timeout: %d\nzmq_heartbeat_ivl: %d\nzmq_heartbeat_timeout: %d\nmax_subscriptions: %d\ndrain_timeout: 1\n"+
 		"recon_default: 20\nrecon_max: 20\n",
 		master.RequestAddr().Port(), master.PublishAddr().Port(), publish, request, handshakeTimeout/time.Second,
