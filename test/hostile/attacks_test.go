@@ -339,3 +339,29 @@ func TestFloodOfSmallRequests(t *testing.T) {
 		})
 	})
 }
+
+// TestFillAllBuffers is from peers that send most of a large message and go on slowly, as an upload over a bad link does.
+func TestFillAllBuffers(t *testing.T) {
+	const peers, size = 24, 8 << 20
+	most := zmtp.AppendHeader(zmtp.AppendFrame(nil, true, nil), zmtp.FlagLong, size)
+	most = append(most, make([]byte, size*3/4)...)
+	besiege(t, func(s *siege) {
+		all(peers, func(int) {
+			nc := s.shake(s.broker.request, hello(zmtp.REQ))
+			if nc == nil {
+				return
+			}
+			s.stays(nc)
+			_ = nc.SetWriteDeadline(time.Now().Add(4 * time.Second))
+			_, err := nc.Write(most)
+			for range 10 { // whoever is not read from, or was closed, stops here
+				if err != nil {
+					return
+				}
+				_, err = nc.Write([]byte("x"))
+				<-s.after(100 * time.Millisecond)
+			}
+		})
+		until(s.T, "a line about full buffers", func() bool { return len(s.broker.said("max_buffered_bytes")) > 0 })
+	}, "max_message_size: 16 MiB", "max_buffered_bytes: 32 MiB")
+}

@@ -39,7 +39,7 @@ type broker struct {
 }
 
 // startBroker runs the program in front of a master.
-func startBroker(t *testing.T, master *sim.Master) *broker {
+func startBroker(t *testing.T, master *sim.Master, settings ...string) *broker {
 	t.Helper()
 	dir := t.TempDir()
 	publish, request := freePort(t), freePort(t)
@@ -49,6 +49,9 @@ func startBroker(t *testing.T, master *sim.Master) *broker {
 		"recon_default: 20\nrecon_max: 20\n",
 		master.RequestAddr().Port(), master.PublishAddr().Port(), publish, request, handshakeTimeout/time.Second,
 		heartbeatInterval/time.Millisecond, heartbeatTimeout/time.Millisecond, maxSubscriptions)
+	for _, setting := range settings {
+		text += setting + "\n"
+	}
 	if err := os.WriteFile(filepath.Join(dir, "broker"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -55,10 +55,11 @@ type siege struct {
 	stay  []net.Conn          // attackers' connections that stay till the end
 }
 
-// besiege runs an attack while healthy minions work, and checks that they do not notice.
-func besiege(t *testing.T, attack func(s *siege)) {
+// besiege runs an attack while healthy minions work, and checks that they do not notice. The broker has settings beside
+// those that all have.
+func besiege(t *testing.T, attack func(s *siege), settings ...string) {
 	t.Helper()
-	s := settle(t)
+	s := settle(t, settings...)
 	before, _ := s.broker.memory()
 	_ = s.measure()
 	usual := s.measure(s.after(calm))
@@ -104,7 +105,7 @@ func crowded(t *testing.T) float64 {
 }
 
 // settle starts everything and waits until it works.
-func settle(t *testing.T) *siege {
+func settle(t *testing.T, settings ...string) *siege {
 	t.Helper()
 	s := &siege{T: t, ours: map[string]struct{}{}, over: make(chan struct{})}
 	var err error
@@ -112,7 +113,7 @@ func settle(t *testing.T) *siege {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.master.Stop() })
-	s.broker = startBroker(t, s.master)
+	s.broker = startBroker(t, s.master, settings...)
 	s.minions, err = sim.StartMinions(sim.MinionsOptions{
 		Count: healthy, Publish: s.broker.publish, Request: s.broker.request, Filtering: true, Shape: sim.Mixed,
 		Interval: 100 * time.Millisecond,
