@@ -94,7 +94,7 @@ type Config struct {
 
 	// Requests.
 
-	// MaxInFlight is `max_in_flight` (requests): how many may be at the master at a time; the rest wait here.
+	// MaxInFlight is `max_in_flight` (requests): how many may be at the master or on the way at a time; the rest wait here.
 	MaxInFlight int
 	// RequestDeadline is `request_deadline` (s): how long a request at the master counts as in flight without a reply.
 	RequestDeadline time.Duration
@@ -179,7 +179,7 @@ func Default() Config {
 		MaxLostPublishes: 10000,
 		MaxSubscriptions: 100000,
 
-		MaxInFlight:     64,
+		MaxInFlight:     512,
 		RequestDeadline: 120 * time.Second,
 		MaxMessageSize:  256 * mebibyte,
 

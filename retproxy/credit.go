@@ -2,9 +2,10 @@ package retproxy
 
 import "sync/atomic"
 
-// credit is the right to have requests at the master: max_in_flight in all, shared out evenly over the lanes. A lane that
-// needs more borrows from one that has nothing waiting; what was borrowed goes back to its owner. It is the only thing
-// that lanes share. All methods are safe from any loop.
+// credit is the right to have requests at the master: max_in_flight in all. The near ones are shared out evenly over the
+// lanes. A lane that needs more has its far ones, for what is on the way, and then borrows from one that has nothing
+// waiting; what was borrowed goes back to its owner. It is the only thing that lanes share. All methods are safe from any
+// loop, for the lane of that loop.
 type credit struct {
 	accounts []account
 }
@@ -14,17 +15,23 @@ type account struct {
 	free   atomic.Int32
 	hungry atomic.Bool // has requests waiting for credit
 	wake   func()      // has the lane look again; set before the loops run
-	_      [48]byte    // a cache line each: lanes touch their own all the time
+	far    far
+	_      [64]byte // a cache line each: lanes touch their own all the time
 }
+
+// farOwner is who owns a far place: nobody else than the lane that took it.
+const farOwner = -1
 
 func newCredit(total, lanes int) *credit {
 	c := &credit{accounts: make([]account, lanes)}
+	near := near(total)
 	for i := range lanes {
-		part := total / lanes
-		if i < total%lanes {
+		part := near / lanes
+		if i < near%lanes {
 			part++
 		}
 		c.accounts[i].free.Store(int32(part))
+		c.accounts[i].far.most = (total - near) / lanes
 	}
 	return c
 }
@@ -33,6 +40,9 @@ func newCredit(total, lanes int) *credit {
 func (c *credit) take(lane int) (owner int, ok bool) {
 	if c.accounts[lane].take() {
 		return lane, true
+	}
+	if c.accounts[lane].far.take() {
+		return farOwner, true
 	}
 	for i := range c.accounts {
 		if a := &c.accounts[i]; i != lane && !a.hungry.Load() && a.take() {
@@ -57,6 +67,10 @@ func (a *account) take() bool {
 // give returns a right to its owner. A lane that waits for one is woken: the owner, or else one that may borrow. The
 // caller looks at its own queue afterwards in any case.
 func (c *credit) give(lane, owner int) {
+	if owner == farOwner {
+		c.accounts[lane].far.taken--
+		return
+	}
 	c.accounts[owner].free.Add(1)
 	switch {
 	case owner != lane && c.accounts[owner].hungry.Load():

@@ -79,7 +79,7 @@ func FuzzMinion(f *testing.F) {
 		}
 		hears(t, ours, &model{})
 		if linked {
-			m := &model{}
+			m := &model{master: true}
 			hears(t, salt, m)
 			l.arrived(t, m.requests)
 		}
@@ -217,10 +217,12 @@ func (l *life) arrived(t *testing.T, got [][]byte) {
 	}
 }
 
-// model is what a minion is to do with what comes, told simply. Not limited, it takes what the broker sends.
+// model is what a minion is to do with what comes, told simply. Not limited, it takes what the broker sends: PONG, and to
+// its master PING.
 type model struct {
 	size     size
 	limited  bool
+	master   bool
 	many     bool
 	requests [][]byte
 }
@@ -256,7 +258,7 @@ func (m *model) Message(msg []byte) error {
 
 func (m *model) Command(name, data []byte) error {
 	switch {
-	case !m.limited && string(name) != zmtp.CommandPong:
+	case !m.limited && string(name) != zmtp.CommandPong && (!m.master || string(name) != zmtp.CommandPing):
 		return errModel
 	case string(name) == zmtp.CommandPing:
 		_, _, err := zmtp.ParsePing(data)

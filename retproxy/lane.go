@@ -22,7 +22,7 @@ type lane struct {
 	proxy *Proxy
 	loop  *reactor.Loop
 	index int
-	share int32 // of the places at the master that one minion may hold
+	share int32 // of the places at the master that one minion may hold; owned by the loop
 
 	// Owned by the loop.
 	limits                   zmtp.Limits
@@ -68,7 +68,7 @@ type counters struct {
 func newLane(p *Proxy, loop *reactor.Loop) *lane {
 	l := &lane{
 		proxy: p, loop: loop, index: loop.Index(),
-		share:   int32(max(1, p.options.MaxInFlight/2)),
+		share:   int32(max(1, near(p.options.MaxInFlight)/2)),
 		size:    size(p.options.MaxMessage),
 		flights: flights{free: -1},
 	}
@@ -243,7 +243,7 @@ func (l *lane) landed(was flight) *minion {
 		return nil
 	}
 	m.flying--
-	if r := m.beyond; r != nil {
+	for r := m.beyond; r != nil && m.queued+m.flying < l.share; r = m.beyond {
 		m.beyond = r.after
 		r.promoted = true
 		l.enqueue(r)

@@ -2,6 +2,7 @@ package retproxy
 
 import (
 	"context"
+	"encoding/binary"
 	"io"
 	"net"
 	"time"
@@ -77,8 +78,12 @@ func (k *link) adopt(nc net.Conn, v zmtp.Version, ended chan<- error) {
 	k.stream = zmtp.Stream{}
 	k.stream.SkipHandshake(v)
 	k.full = 0
+	if k == k.lane.ordinary {
+		k.lane.far().forget()
+	}
 	if v.AtLeast(3, 1) {
 		k.lane.masterWatch.Add(c)
+		_ = k.Ping() // it goes before all else, and so measures the way; a failure closes, and Closed follows
 	}
 	k.lane.dispatch()
 }
@@ -177,10 +182,12 @@ func (k *link) Closed(_ *reactor.Conn, reason error) {
 	l.dispatch()
 }
 
-// Ping implements heartbeat.Peer.
+// Ping implements heartbeat.Peer. The PONG brings back when it was sent.
 func (k *link) Ping() error {
-	var space [16]byte
-	return k.conn.Write(zmtp.AppendPing(space[:0], 0, nil))
+	var sent [8]byte
+	binary.BigEndian.PutUint64(sent[:], uint64(k.lane.loop.Now()))
+	var space [32]byte
+	return k.conn.Write(zmtp.AppendPing(space[:0], 0, sent[:]))
 }
 
 // Greeted implements zmtp.Sink; the handshake is over by the time a link is adopted.
@@ -206,6 +213,7 @@ func (k *link) Message(msg []byte) error {
 	if i := l.flights.find(k, r); i >= 0 {
 		was := l.flights.remove(i)
 		l.masterTime.Observe(l.loop.Now()-was.sent, 1)
+		l.answered(was)
 		l.landed(was)
 	} else {
 		l.late.Add(1)
@@ -235,13 +243,18 @@ const (
 
 // Command implements zmtp.Sink.
 func (k *link) Command(name, data []byte) error {
-	if string(name) != zmtp.CommandPing {
-		return nil
+	switch string(name) {
+	case zmtp.CommandPing:
+		var space [64]byte
+		answer, err := zmtp.AppendAnswer(space[:0], data)
+		if err != nil {
+			return err
+		}
+		return k.conn.Write(answer)
+	case zmtp.CommandPong:
+		if len(data) == 8 && k == k.lane.ordinary { // the other one's may have waited behind a large request
+			k.lane.far().measured(k.lane.loop.Now() - time.Duration(binary.BigEndian.Uint64(data)))
+		}
 	}
-	var space [64]byte
-	answer, err := zmtp.AppendAnswer(space[:0], data)
-	if err != nil {
-		return err
-	}
-	return k.conn.Write(answer)
+	return nil
 }

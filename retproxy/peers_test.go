@@ -132,6 +132,8 @@ type saltMaster struct {
 	stuck chan struct{}
 	// mute has it answer no PING. Set before the proxy starts.
 	mute bool
+	// trip is how long it takes over a PONG, which has the context of its PING. Set before the proxy connects.
+	trip time.Duration
 
 	wg       sync.WaitGroup
 	mu       sync.Mutex
@@ -294,7 +296,12 @@ func (k *saltSink) Message(msg []byte) error {
 
 func (k *saltSink) Command(name, data []byte) error {
 	if string(name) == zmtp.CommandPing && !k.master.mute {
-		(*saltLink)(k).write(zmtp.AppendPong(nil, nil))
+		pong, err := zmtp.AppendAnswer(nil, data)
+		if err != nil || k.master.trip == 0 {
+			(*saltLink)(k).write(pong)
+			return err
+		}
+		time.AfterFunc(k.master.trip, func() { (*saltLink)(k).write(pong) })
 	}
 	if string(name) == zmtp.CommandPong {
 		k.master.mu.Lock()

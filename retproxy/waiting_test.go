@@ -451,7 +451,7 @@ func TestLargeAndSmallTakeTurns(t *testing.T) {
 // TestManySmallInOneTurn: more than may wait on a link is sent on although the master has answered nothing yet.
 func TestManySmallInOneTurn(t *testing.T) {
 	m := absentMaster(t)
-	r := start(t, m, places(1000))
+	r := start(t, m, places(4000)) // of which one may have 250
 	p := dial(t, r, as{socket: "DEALER", minor: 1})
 	const n, size = 200, 8 << 10
 	p.send(bytes.Repeat(envelope(0, make([]byte, size)), n))
@@ -467,7 +467,7 @@ func TestManySmallInOneTurn(t *testing.T) {
 // TestLinkFilledTwiceInATurn: the lane looks at it again after the turn, however often it has looked within.
 func TestLinkFilledTwiceInATurn(t *testing.T) {
 	m := newMaster(t)
-	r := start(t, m, places(1000))
+	r := start(t, m, places(4000)) // of which one may have 250
 	r.connected()
 	p := dial(t, r, as{socket: "DEALER", minor: 1})
 	p.ping("read") // so is its READY: until then it may be a REQ, which has one request

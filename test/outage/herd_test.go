@@ -3,10 +3,12 @@ package outage_test
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"salt-broker/internal/master"
 	"salt-broker/internal/sim"
 )
 
@@ -18,7 +20,8 @@ type herd struct {
 	minions  int
 	patience time.Duration
 	service  time.Duration
-	keep     bool // over the connection they have, instead of a new one
+	way      time.Duration // from the broker to the master and back
+	keep     bool          // over the connection they have, instead of a new one
 }
 
 func (h herd) name() string {
@@ -26,7 +29,11 @@ func (h herd) name() string {
 	if h.keep {
 		way = "keeping"
 	}
-	return fmt.Sprintf("%s/patience %v/service %v", way, h.patience, h.service)
+	where := "near"
+	if h.way > 0 {
+		where = fmt.Sprintf("far, %v", h.way)
+	}
+	return fmt.Sprintf("%s/%s/patience %v/service %v", where, way, h.patience, h.service)
 }
 
 // work is what the workers need for one request of each minion.
@@ -37,17 +44,20 @@ func herds() (all []herd) {
 	if !long() {
 		const minions, impatient, patient = 1000, 3 * time.Second, 36 * time.Second
 		return []herd{
-			{minions, impatient, 2 * ms, false},
-			{minions, impatient, 10 * ms, true},
-			{minions, impatient, 20 * ms, false},
-			{minions, impatient, 20 * ms, true},
-			{minions, patient, 20 * ms, false},
+			{minions, impatient, 2 * ms, 0, false},
+			{minions, impatient, 2 * ms, 200 * ms, true},
+			{minions, impatient, 10 * ms, 0, true},
+			{minions, impatient, 20 * ms, 0, false},
+			{minions, impatient, 20 * ms, 0, true},
+			{minions, patient, 20 * ms, 0, false},
 		}
 	}
-	for _, keep := range []bool{false, true} {
-		for _, patience := range []time.Duration{5 * time.Second, 60 * time.Second} {
-			for _, service := range []time.Duration{2 * ms, 20 * ms, 50 * ms} {
-				all = append(all, herd{5000, patience, service, keep})
+	for _, way := range []time.Duration{0, 200 * ms} {
+		for _, keep := range []bool{false, true} {
+			for _, patience := range []time.Duration{5 * time.Second, 60 * time.Second} {
+				for _, service := range []time.Duration{2 * ms, 20 * ms, 50 * ms} {
+					all = append(all, herd{5000, patience, service, way, keep})
+				}
 			}
 		}
 	}
@@ -83,6 +93,7 @@ func outage(t *testing.T, h herd) {
 		},
 	})
 	s := defaults()
+	s.way = h.way / 2
 	b := startBroker(t, m, s)
 	listening := startMinions(t, sim.MinionsOptions{Count: h.minions / 10, Publish: b.publish.Addr()})
 	must(t, listening.AwaitSubscribed(within(t), h.minions/10))
@@ -93,6 +104,9 @@ func outage(t *testing.T, h herd) {
 	})
 	asking.Store(minions)
 	must(t, m.Leave())
+	eventually(t, "the broker has noticed", func() bool {
+		return !slices.ContainsFunc(b.request.Stats().Links, func(s master.State) bool { return s.Connected })
+	})
 
 	// They do not all begin at once: on a site they would not either.
 	spread(t, minions, h.minions, min(h.patience, 5*time.Second))
@@ -124,7 +138,11 @@ func outage(t *testing.T, h herd) {
 	must(t, m.Start())
 	back := time.Now()
 	before := m.Stats()
-	must(t, minions.Await(within(t), func(s sim.MinionsStats) bool { return s.Replies == uint64(h.minions) }))
+	underWay := 0 // at most
+	must(t, minions.Await(within(t), func(s sim.MinionsStats) bool {
+		underWay = max(underWay, b.request.Stats().InFlight)
+		return s.Replies == uint64(h.minions)
+	}))
 	took := time.Since(back)
 	eventually(t, "nothing is left", func() bool {
 		s := b.request.Stats()
@@ -135,16 +153,20 @@ func outage(t *testing.T, h herd) {
 	useful, replies := got.Replies, after.Replies-before.Replies
 	reached := float64(useful) / float64(replies)
 	t.Logf("%d served in %.2f s, the workers need %.2f s; %d requests and %d given up before; %d stale; %.2f %% of %d replies were waited for; "+
-		"%d at the master at most", useful, took.Seconds(), h.work().Seconds(), got.Requests, got.TimedOut, stale.Load(),
-		100*reached, replies, after.MostUnderWay)
+		"%d under way and %d at the master at most", useful, took.Seconds(), h.work().Seconds(), got.Requests, got.TimedOut, stale.Load(),
+		100*reached, replies, underWay, after.MostUnderWay)
 	mostStale, leastReached, limit := 0.01, 0.95, 2*h.work()+2*time.Second
 	if !long() { // of so few minions, those of the last places are many
 		mostStale, leastReached = 0.03, 0.90
 	}
+	// Who gives up while its request or the reply travels is seen nowhere.
+	mostStale += float64(h.way/2) / float64(h.patience)
+	leastReached -= float64(h.way) / float64(h.patience)
+	limit += 5 * h.way // until there are as many places as are on the way
 	// Where the workers themselves were late, the machine is too busy for these clocks. Then the short form tells a dam and
 	// a livelock, which are ten times worse, from what is right, and leaves the rest to the long one.
 	done := time.Duration(replies) * h.service / workers
-	if busy := took > done+done/2+time.Second; busy && !long() {
+	if busy := took > done+done/2+5*h.way+time.Second; busy && !long() {
 		t.Log("the machine is too busy for narrow bounds")
 		mostStale, leastReached, limit = 0.25, 0.5, 10*h.work()+10*time.Second
 	}
@@ -153,6 +175,9 @@ func outage(t *testing.T, h herd) {
 	}
 	if after.MostUnderWay > s.MaxInFlight {
 		t.Errorf("%d requests were at the master, %d may be", after.MostUnderWay, s.MaxInFlight)
+	}
+	if h.way > 0 && h.service < 10*time.Millisecond && underWay < 200 { // or the workers wait for what travels
+		t.Errorf("%d requests were under way at most", underWay)
 	}
 	if reached < leastReached {
 		t.Errorf("%.1f %% of the replies reached somebody who waited", 100*reached)

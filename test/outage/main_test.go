@@ -76,6 +76,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 type settings struct {
 	config.Config
 	loops int
+	way   time.Duration // to the master, in each direction
 }
 
 func defaults() settings {
@@ -105,10 +106,14 @@ func startBroker(t *testing.T, m *sim.Master, s settings) *broker {
 	})
 	must(t, err)
 	run(t, b.publish)
+	request := m.RequestAddr()
+	if s.way > 0 {
+		request = startWay(t, request, s.way)
+	}
 	b.request, err = retproxy.New(retproxy.Options{
 		Listen: "127.0.0.1:0", Backlog: s.Backlog, HandshakeTimeout: s.HandshakeTimeout,
 		HeartbeatInterval: s.HeartbeatInterval, HeartbeatTimeout: s.HeartbeatTimeout,
-		Master: master.Options{Address: m.RequestAddr().String(), Backoff: backoff, Log: silent},
+		Master: master.Options{Address: request.String(), Backoff: backoff, Log: silent},
 		Loops:  s.loops, MaxInFlight: s.MaxInFlight, RequestDeadline: s.RequestDeadline,
 		MaxMessage: s.MaxMessageSize, DrainTimeout: time.Second, Log: silent,
 	})

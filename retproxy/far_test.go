@@ -1,0 +1,147 @@
+package retproxy
+
+import (
+	"bytes"
+	"testing"
+	"time"
+)
+
+func TestNear(t *testing.T) {
+	for total, want := range map[int]int{1: 1, 16: 16, 64: 64, 100: 64, 512: 64, 1600: 200} {
+		if got := near(total); got != want {
+			t.Errorf("of %d places %d are near ones, want %d", total, got, want)
+		}
+	}
+}
+
+// TestFarPlacesFollowWhatIsAnswered: as many as replies in the time of a round trip, and none before that is known.
+func TestFarPlacesFollowWhatIsAnswered(t *testing.T) {
+	const ms = time.Millisecond
+	f := far{most: 448}
+	now := time.Duration(0)
+	replies := func(n int, over, took time.Duration) {
+		for range n {
+			now += over / time.Duration(n)
+			f.reply(now, took)
+		}
+	}
+	want := func(places int) {
+		t.Helper()
+		if d := f.places - places; d < -places/20 || d > places/20 {
+			t.Errorf("%d places, want %d", f.places, places)
+		}
+	}
+	replies(1000, time.Second, 300*ms)
+	want(0) // nothing is known of the way
+	f.measured(250 * ms)
+	f.measured(100 * ms)
+	f.measured(300 * ms) // behind something
+	f.measured(-time.Hour)
+	replies(1000, time.Second, 300*ms)
+	want(100)
+	replies(1000, time.Second, 110*ms) // the workers are about to be idle
+	want(200)
+	replies(10000, time.Second, 110*ms)
+	want(448)
+	replies(10, time.Second, 9000*ms) // the master has become slow
+	want(1)
+	replies(100, time.Second, 300*ms)
+	want(10)
+	now += time.Second // nothing comes, and then all of it at once
+	replies(100, ms, 300*ms)
+	for range 15 {
+		replies(1, 10*ms, 300*ms)
+		if f.places > 20 {
+			t.Errorf("%d places because of a pause", f.places)
+		}
+	}
+	for range 448 {
+		f.take()
+	}
+	if f.taken != f.places {
+		t.Errorf("%d of %d places taken", f.taken, f.places)
+	}
+	taken := f.taken
+	f.forget()
+	replies(1000, time.Second, 110*ms)
+	if want(0); f.taken != taken {
+		t.Error("what is taken is forgotten")
+	}
+	f.measured(time.Hour)
+	replies(200, time.Second, time.Hour)
+	want(100) // 200 a second, half a second at most
+}
+
+// TestFarCredit: far places come after a lane's own and before those of others, and are lent to nobody.
+func TestFarCredit(t *testing.T) {
+	c, log := woken(66, 2)
+	for i := range c.accounts {
+		if f := &c.accounts[i].far; f.most != 1 {
+			t.Fatalf("lane %d may have %d far places, want 1", i, f.most)
+		}
+	}
+	c.accounts[0].far.places = 1
+	for range 32 {
+		mustTake(t, c, 0, 0)
+	}
+	mustTake(t, c, 0, farOwner)
+	for range 32 {
+		mustTake(t, c, 0, 1)
+	}
+	mustNotTake(t, c, 0)
+	mustNotTake(t, c, 1)
+	c.wait(1)
+	c.give(0, farOwner)
+	wantWoken(t, log)
+	mustNotTake(t, c, 1)
+	mustTake(t, c, 0, farOwner)
+	c.accounts[0].far.places = 0
+	c.give(0, farOwner)
+	mustNotTake(t, c, 0)
+}
+
+// TestLongWayHasMorePlaces: to a master that is far away more requests are under way, of one connection too, never more
+// than max_in_flight, and all places come back.
+func TestLongWayHasMorePlaces(t *testing.T) {
+	const n, most = 4000, 200
+	m := absentMaster(t)
+	m.trip = 50 * time.Millisecond
+	m.script = func(a *ask) { time.AfterFunc(m.trip, func() { a.answer(a.body()) }) }
+	r := start(t, m, places(most))
+	p := dial(t, r, as{socket: "DEALER", minor: 1})
+	msg := envelope(0, []byte("hello"))
+	sent := make(chan error, 1)
+	go func() { _, err := p.nc.Write(bytes.Repeat(msg, n)); sent <- err }()
+	m.open()
+	for range n {
+		p.expect(msg)
+	}
+	if err := <-sent; err != nil {
+		t.Error(err)
+	}
+	if _, got, _ := m.counts(); got <= leastNear || got > most {
+		t.Errorf("%d requests were at the master at most, want more than %d and no more than %d", got, leastNear, most)
+	}
+	r.balanced()
+	checkCredit(t, r)
+	r.onLoop(0, func(l *lane) {
+		if taken := l.far().taken; taken != 0 {
+			t.Errorf("%d far places have not come back", taken)
+		}
+	})
+}
+
+// TestNewLinkMeasuresAnew: what was known of the way is not believed of another connection.
+func TestNewLinkMeasuresAnew(t *testing.T) {
+	m := newMaster(t)
+	m.trip = time.Millisecond
+	r := start(t, m)
+	trip := func() (d time.Duration) {
+		r.onLoop(0, func(l *lane) { d = l.far().trip })
+		return d
+	}
+	until(t, "the way to be known", func() bool { return trip() >= m.trip })
+	r.onLoop(0, func(l *lane) { l.far().trip = 1 })
+	m.cut()
+	until(t, "it to be known again", func() bool { return trip() >= m.trip })
+}
