@@ -3,6 +3,7 @@ package master
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -149,6 +150,55 @@ func TestNameIsResolvedAtEachAttempt(t *testing.T) {
 	}
 	if want := slices.Repeat([]string{"salt.example"}, 4); !slices.Equal(dns.asked, want) {
 		t.Errorf("asked for %q", dns.asked)
+	}
+}
+
+// A master that was connected and goes is found where its name leads then, be it by the other family.
+func TestMasterThatMovesIsFollowed(t *testing.T) {
+	before := newPeer(t, "127.0.0.2:0", good)
+	port := before.addr.Port()
+	after := newPeer(t, netip.AddrPortFrom(netip.IPv6Loopback(), port).String(), good)
+	dns := &addresses{answers: [][]netip.Addr{ips("127.0.0.2"), ips("::1")}}
+	r := run(t, fmt.Sprint("salt.example:", port), func(o *Options) { o.Resolver = dns })
+	first := r.connection(t)
+	if state := r.State(); state.Address != before.addr {
+		t.Errorf("at first: %+v", state)
+	}
+	first.end(errors.New("it has gone"))
+	r.connection(t)
+	if state := r.State(); state.Address != after.addr || state.Connections != 2 {
+		t.Errorf("afterwards: %+v", state)
+	}
+}
+
+// A master that takes connections and fails in the handshake is tried less and less often, as one that takes none.
+func TestFailedHandshakesBackOff(t *testing.T) {
+	const ms = time.Millisecond
+	p := newPeer(t, "127.0.0.1:0", hangsUp(greeting(3, 1)))
+	r := run(t, p.addr.String(), func(o *Options) { o.Backoff = Backoff{Default: 2 * ms, Max: 16 * ms} })
+	for range 7 {
+		receive(t, p.accepted)
+	}
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	var pauses []time.Duration
+	for _, entry := range r.hook.AllEntries() {
+		text, ok := entry.Data["pause"]
+		if !ok {
+			continue
+		}
+		pause, err := time.ParseDuration(fmt.Sprint(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pauses = append(pauses, pause)
+	}
+	if want := []time.Duration{2 * ms, 4 * ms, 8 * ms, 16 * ms, 16 * ms, 16 * ms}; len(pauses) < len(want) || !slices.Equal(pauses[:len(want)], want) {
+		t.Errorf("pauses %v, want %v", pauses, want)
+	}
+	if warned := r.lines(logrus.WarnLevel); len(warned) != 1 {
+		t.Errorf("%d warnings", len(warned))
 	}
 }
 
