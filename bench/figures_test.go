@@ -126,6 +126,13 @@ func TestRecordIsKept(t *testing.T) {
 	if !reflect.DeepEqual(&r, again) {
 		t.Errorf("kept %+v, read %+v", r, again)
 	}
+	other := Record{Scenarios: []Result{{Name: "rush-15000"}, {Name: "rush-9000", Says: "again"}}}
+	if err := other.save(path + "2"); err != nil {
+		t.Fatal(err)
+	}
+	if both, err := load(path, path+"2"); err != nil || len(both.Scenarios) != 2 || both.Scenarios[0].Says != "again" {
+		t.Errorf("two records as one: %+v, %v", both, err)
+	}
 	var out strings.Builder
 	again.report(&out, relayNames(relays))
 	for _, want := range []string{"haproxy: n/a, it is too small", "nginx, round 1 failed: broken", "40.0"} {

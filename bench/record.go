@@ -96,7 +96,8 @@ func (r *Record) save(path string) error {
 	return os.Rename(next, path)
 }
 
-// load reads records that were kept, as one: what is said about the machine is the first one's.
+// load reads records that were kept, as one: of a scenario that several have, the last one's; of everything else the first
+// one's.
 func load(paths ...string) (all *Record, err error) {
 	for _, path := range paths {
 		text, err := os.ReadFile(path) //nolint:gosec // the user names it
@@ -109,8 +110,14 @@ func load(paths ...string) (all *Record, err error) {
 		}
 		if all == nil {
 			all = r
-		} else {
-			all.Scenarios = append(all.Scenarios, r.Scenarios...)
+			continue
+		}
+		for _, s := range r.Scenarios {
+			if again := all.scenario(s.Name); again != nil {
+				*again = s
+			} else {
+				all.Scenarios = append(all.Scenarios, s)
+			}
 		}
 	}
 	return all, nil
