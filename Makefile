@@ -116,6 +116,21 @@ man: ## docs/man/broker.5, from pkg/rpm/broker.example
 rpm: ## dist/: rpm and src.rpm, the same bytes from the same tree; needs the package rpm
 	pkg/rpm/build.sh dist
 
+# nfpm is a module of its own, as the linter is.
+bin/nfpm: tools/nfpm/go.mod tools/nfpm/go.sum
+	cd tools/nfpm && $(GO) build -o ../../bin/nfpm github.com/goreleaser/nfpm/v2/cmd/nfpm
+
+.PHONY: deb
+deb: export DEB_ARCH = $(shell $(GO) env GOARCH)
+deb: export VERSION := $(VERSION)
+deb: export SOURCE_DATE_EPOCH = $(shell git log -1 --format=%ct)
+deb: bin/nfpm ## dist/: a package for Debian
+	mkdir -p bin/deb dist
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)' -o bin/deb/salt-broker ./cmd/salt-broker
+	bin/deb/salt-broker completion bash >bin/deb/completion
+	for page in salt-broker.8 broker.5; do gzip -9nc "docs/man/$$page" >"bin/deb/$$page.gz"; done
+	bin/nfpm package --config pkg/deb/nfpm.yaml --packager deb --target dist/
+
 .PHONY: help
 help:
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
