@@ -22,8 +22,8 @@ const module = "salt-broker"
 // way: from the door to the wire. A new package is added here, in the same commit, with as few imports as it needs.
 var mayImport = map[string][]string{
 	"cmd/salt-broker": {
-		"config", "pubproxy", "retproxy", "internal/buffers", "internal/demo", "internal/master", "internal/reactor", "internal/salt", "internal/sim",
-		"internal/status", "internal/supervise", "internal/zmtp",
+		"config", "pubproxy", "retproxy", "internal/buffers", "internal/demo", "internal/latency", "internal/master",
+		"internal/reactor", "internal/salt", "internal/sim", "internal/status", "internal/supervise", "internal/zmtp",
 	},
 	"config":             {},
 	"pubproxy":           {"internal/admission", "internal/buffers", "internal/heartbeat", "internal/latency", "internal/master", "internal/reactor", "internal/zmtp"},

@@ -54,7 +54,8 @@ func newCommand() *cobra.Command {
 	root.Version = versionOf(buildInfo())
 	root.SetVersionTemplate("salt-broker {{.Version}}\n")
 	root.Flags().Bool("version", false, "say the version and exit")
-	root.AddCommand(newRunCommand(), newCheckConfigCommand(), newDemoCommand(), newVersionCommand())
+	root.AddCommand(newRunCommand(), newCheckConfigCommand(), newHealthCommand(), newStatusCommand(), newDemoCommand(),
+		newVersionCommand())
 	return root
 }
 
@@ -73,6 +74,7 @@ Without a command it runs in the foreground, reading /etc/salt/broker and /etc/s
 
 Something does not work?
   salt-broker check-config       says everything that is wrong with the configuration
+  salt-broker status             shows what the one that runs does; health says whether minions are served
   salt-broker -l debug           runs with every connection in the log; -l info says what it listens on
   kill -USR1 <pid>               writes what the process is doing into the log
   kill -TERM <pid>               stops it when the requests under way are answered; a second one stops it at once

@@ -1,0 +1,316 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"salt-broker/config"
+	"salt-broker/internal/latency"
+	"salt-broker/internal/status"
+)
+
+// asks runs a command that asks a broker, and returns its exit code, what it says and how long it took.
+func asks(t *testing.T, l *place, args ...string) (code int, stdout, stderr string, took time.Duration) {
+	t.Helper()
+	began := time.Now()
+	p := launch(t, append(args, "-c", l.dir)...)
+	code = p.wait(t)
+	return code, p.stdout.String(), p.stderr.String(), time.Since(began)
+}
+
+// untilExit asks again until the exit code is this one: what it depends on is seen from outside only.
+func untilExit(t *testing.T, want int, l *place, args ...string) (stdout, stderr string) {
+	t.Helper()
+	for late := time.Now().Add(patience); ; {
+		code, stdout, stderr, _ := asks(t, l, args...)
+		if code == want {
+			return stdout, stderr
+		}
+		if time.Now().After(late) {
+			t.Fatalf("%v: exit code %d, want %d: %s%s", args, code, want, stdout, stderr)
+		}
+	}
+}
+
+func says(t *testing.T, what, text string, wants ...string) {
+	t.Helper()
+	for _, want := range wants {
+		if !strings.Contains(text, want) {
+			t.Errorf("%s says\n%swithout\n%s", what, text, want)
+		}
+	}
+}
+
+// The life of a broker as the commands see it: without a master, with one, stopped in its tracks, gone.
+func TestHealthAndStatusOfARunningBroker(t *testing.T) {
+	t.Parallel()
+	l, p := launchReady(t, nil, "recon_default: 10", "recon_max: 10")
+
+	stdout, stderr := untilExit(t, 0, l, "health")
+	says(t, "health", stdout, "minions are served\n")
+	if stderr != "" {
+		t.Errorf("health says %q", stderr)
+	}
+	_, stderr = untilExit(t, 1, l, "health", "--master")
+	says(t, "health --master without a master", stderr,
+		fmt.Sprintf("salt-broker: the master 127.0.0.1:%d is not connected for publishes since ", l.masterPub),
+		fmt.Sprintf("links: the master 127.0.0.1:%d is not connected for requests since ", l.masterReq))
+	stdout, _ = untilExit(t, 0, l, "status")
+	says(t, "status without a master", stdout, "salt-broker "+testVersion+", up ", "not everything works:", "is not connected for publishes",
+		"minions    0 for publishes at 127.0.0.1:", "master     127.0.0.1:")
+
+	newScriptedMaster(t, l)
+	untilExit(t, 0, l, "health", "--master")
+	stdout, _ = untilExit(t, 0, l, "status")
+	says(t, "status", stdout, "minions are served, the master is connected", "links up\n")
+	stdout, _ = untilExit(t, 0, l, "status", "--json")
+	var report status.Report
+	if err := json.Unmarshal([]byte(stdout), &report); err != nil || !report.Ready.OK || report.Version != testVersion || strings.Count(stdout, "\n") != 1 {
+		t.Errorf("%v, %+v", err, report)
+	}
+
+	p.signal(t, syscall.SIGSTOP)
+	code, _, stderr, took := asks(t, l, "health")
+	p.signal(t, syscall.SIGCONT)
+	if code != 1 || took < healthTimeout {
+		t.Errorf("exit code %d after %v of a broker that hangs", code, took)
+	}
+	says(t, "health of a broker that hangs", stderr, "salt-broker does not answer at 127.0.0.1:", "in time", "does not greet in time")
+	untilExit(t, 0, l, "health")
+
+	p.signal(t, syscall.SIGTERM)
+	p.wait(t)
+	code, _, stderr, _ = asks(t, l, "health")
+	if code != 1 {
+		t.Errorf("exit code %d of no broker", code)
+	}
+	says(t, "health of no broker", stderr,
+		fmt.Sprintf("salt-broker: publish_port: nobody can connect to 127.0.0.1:%d: connect: connection refused\n", l.publish),
+		fmt.Sprintf("salt-broker: ret_port: nobody can connect to 127.0.0.1:%d: connect: connection refused\n", l.request),
+		fmt.Sprintf("salt-broker: nobody answers at 127.0.0.1:%d (status_interface, status_port): connect: connection refused: ", l.status))
+	if code, _, stderr, _ := asks(t, l, "status"); code != 1 || !strings.Contains(stderr, "nobody answers at") {
+		t.Errorf("status of no broker: %d %s", code, stderr)
+	}
+}
+
+// Who may not connect from here finds a port that takes connections all the same.
+func TestHealthWhereThisMachineIsDenied(t *testing.T) {
+	t.Parallel()
+	l, _ := launchReady(t, nil, "deny: 127.0.0.1")
+	untilExit(t, 0, l, "health")
+}
+
+func TestWithoutAStatusPort(t *testing.T) {
+	t.Parallel()
+	l, p := launchReady(t, nil, "status_port: 0")
+	untilExit(t, 0, l, "health")
+	for _, args := range [][]string{{"health", "--master"}, {"status"}, {"status", "--watch"}} {
+		if code, _, stderr, _ := asks(t, l, args...); code != 2 || stderr != "salt-broker: status_port is 0, so salt-broker cannot be asked: set status_port\n" {
+			t.Errorf("%v: %d %q", args, code, stderr)
+		}
+	}
+	p.signal(t, syscall.SIGSTOP)
+	defer p.signal(t, syscall.SIGCONT)
+	if code, _, stderr, _ := asks(t, l, "health"); code != 1 || !strings.Contains(stderr, "does not greet in time") {
+		t.Errorf("of a broker that hangs: %d %s", code, stderr)
+	}
+}
+
+func TestStatusOfABrokenConfiguration(t *testing.T) {
+	t.Parallel()
+	l := newPlace(t)
+	writeFile(t, filepath.Join(l.dir, "broker"), "status_port: x\n")
+	for _, command := range []string{"health", "status"} {
+		if code, _, stderr, _ := asks(t, l, command); code != 2 || !strings.Contains(stderr, "status_port: x is not a port") {
+			t.Errorf("%s: %d %s", command, code, stderr)
+		}
+	}
+}
+
+func TestWatch(t *testing.T) {
+	t.Parallel()
+	l, p := launchReady(t, nil)
+	out := newWatched()
+	watch := exec.Command(program, "status", "--watch", "-c", l.dir)
+	watch.Stdout = out
+	if err := watch.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- watch.Wait() }()
+	defer func() { _ = watch.Process.Kill() }() // it may have ended
+	out.expect(t, "publishes  0.0/s (0 B/s) in, ", p.ended)
+	p.signal(t, syscall.SIGTERM)
+	p.wait(t)
+	out.expect(t, "salt-broker: nobody answers at ", nil) // and goes on
+	if err := watch.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Errorf("it ends with %v", err)
+		}
+	case <-time.After(patience):
+		t.Error("it does not end")
+	}
+}
+
+// Another program at one of the ports is not taken for a broker.
+func TestStrangersAtThePorts(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			nc, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = nc.Write([]byte("HTTP/1.0 404 Not Found\r\n\r\nnothing here\n"))
+			nc.Close()
+		}
+	}()
+	defer func() {
+		ln.Close()
+		<-done
+	}()
+	port := ln.Addr().(*net.TCPAddr).Port
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	want := fmt.Sprintf("ret_port: who answers at 127.0.0.1:%d is no salt-broker", port)
+	if err := greets(ctx, "ret_port", port, "0.0.0.0"); err == nil || err.Error() != want {
+		t.Errorf("error %v, want %s", err, want)
+	}
+	c := config.Default()
+	c.StatusPort = port
+	want = fmt.Sprintf("who answers at 127.0.0.1:%d is no salt-broker, or another version (status_interface, status_port): 404 Not Found", port)
+	if err := ask(ctx, c, "/status", &status.Report{}); err == nil || err.Error() != want {
+		t.Errorf("error %v, want %s", err, want)
+	}
+}
+
+func TestWhereToAsk(t *testing.T) {
+	for address, want := range map[string]string{
+		"0.0.0.0": "127.0.0.1:1", "::": "[::1]:1", "192.0.2.1": "192.0.2.1:1", "fe80::1%eth0": "[fe80::1%eth0]:1",
+	} {
+		if got := dialable(address, 1); got != want {
+			t.Errorf("%s: %s, want %s", address, got, want)
+		}
+	}
+}
+
+func TestStatusPortTaken(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	port := ln.Addr().(*net.TCPAddr).Port
+	l := newPlace(t, fmt.Sprint("status_port: ", port))
+	launch(t, "-c", l.dir).expect(t, 1,
+		fmt.Sprintf("salt-broker: status_port %d is taken by another program (another salt-broker?): stop it or set status_port", port))
+	l = newPlace(t, "status_interface: 192.0.2.1")
+	launch(t, "-c", l.dir).expect(t, 1, fmt.Sprintf(
+		"salt-broker: status_port %d cannot be opened: status_interface 192.0.2.1 is no address of this machine: set status_interface", l.status))
+}
+
+func TestStatusOnATerminal(t *testing.T) {
+	began := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	times := func(n uint64, d time.Duration) status.Times {
+		var r latency.Recorder
+		r.Observe(d, n)
+		return status.TimesOf(r.Histogram())
+	}
+	report := func(seconds int, n uint64) *status.Report {
+		r := &status.Report{Version: "1.2.3", Started: began, Now: began.Add(time.Duration(seconds) * time.Second)}
+		r.Ready.OK = true
+		r.Buffered = status.Buffered{Bytes: 3 << 20, LimitBytes: 1 << 30}
+		p, q := &r.Publish, &r.Request
+		p.Address, p.Minions, p.Behind, p.LagMessages, p.LagBytes = "0.0.0.0:4505", 812, 3, 120, 1536
+		p.Links, p.Loops = []status.Link{{Master: "salt:4505", Up: true}}, []status.Loop{{BusySecondsTotal: float64(seconds) / 4}}
+		p.FromMaster, p.ToMinions = status.Flow{MessagesTotal: n, BytesTotal: 400 * n}, status.Flow{MessagesTotal: 800 * n, BytesTotal: 320000 * n}
+		p.DroppedTotal = status.Losses{PubHWM: n, PubLogSize: n}
+		p.FanOut = times(n, 3*time.Millisecond)
+		p.EndedTotal = map[string]uint64{"left": 5, "denied": n, "other": 0}
+		q.Address, q.Minions, q.InFlightLimit, q.Waiting, q.InFlight = "0.0.0.0:4506", 790, 64, 7, 64
+		q.Links = []status.Link{{Master: "salt:4506"}, {Master: "salt:4506", Up: true}}
+		q.FromMinions, q.ToMaster = status.Flow{MessagesTotal: 2 * n, BytesTotal: 1000 * n}, status.Flow{MessagesTotal: 2 * n, BytesTotal: 1000 * n}
+		q.AtMaster = times(n, time.Hour)
+		q.RestartsTotal = 1
+		return r
+	}
+	one, two := report(100, 10), report(110, 30)
+	two.Ready = status.Verdict{Reasons: []status.Reason{{Check: status.CheckRequestLinks, Text: "a link is away\x1b[2J"}}}
+	for _, test := range []struct {
+		name string
+		got  string
+		want string
+	}{
+		{"totals", statusText(one, nil), `salt-broker 1.2.3, up 1m40s
+state      minions are served, the master is connected
+master     salt:4505, 2 of 3 links up
+minions    812 for publishes at 0.0.0.0:4505, 790 for requests at 0.0.0.0:4506
+           3 lag, the last by 120 publishes with 1.5 KiB
+publishes  10 (3.9 KiB) in, 8000 (3.1 MiB) to minions, 20 lost
+requests   20 (9.8 KiB) in, 20 (9.8 KiB) to the master
+           7 wait here, 64 of 64 are at the master, 0 dropped, 0 overdue
+replies    0 (0 B) in, 0 (0 B) to minions, 0 for nobody, 0 late
+times      fan-out    half within 4.1ms, 99 % within 4.1ms
+           queue      nothing measured
+           at master  half within more than 2m14s, 99 % within more than 2m14s
+loops      busy 25 % (publishes), none (requests)
+memory     3.0 MiB buffered of 1.0 GiB allowed
+ended      publishes: 10 denied, 5 left
+           requests:  none
+restarts   0 of the publish channel, 1 of the request channel
+`},
+		{"rates", statusText(two, one), `salt-broker 1.2.3, up 1m50s
+state      not everything works:
+           a link is away\x1b[2J
+master     salt:4505, 2 of 3 links up
+minions    812 for publishes at 0.0.0.0:4505, 790 for requests at 0.0.0.0:4506
+           3 lag, the last by 120 publishes with 1.5 KiB
+publishes  2.0/s (800 B/s) in, 1600.0/s (625 KiB/s) to minions, 4.0/s lost
+requests   4.0/s (2.0 KiB/s) in, 4.0/s (2.0 KiB/s) to the master
+           7 wait here, 64 of 64 are at the master, 0.0/s dropped, 0.0/s overdue
+replies    0.0/s (0 B/s) in, 0.0/s (0 B/s) to minions, 0.0/s for nobody, 0.0/s late
+times      fan-out    half within 4.1ms, 99 % within 4.1ms
+           queue      nothing measured
+           at master  half within more than 2m14s, 99 % within more than 2m14s
+loops      busy 25 % (publishes), none (requests)
+memory     3.0 MiB buffered of 1.0 GiB allowed
+ended      publishes: 2.0/s denied
+           requests:  none
+restarts   0 of the publish channel, 1 of the request channel
+`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if test.got != test.want {
+				t.Errorf("it says\n%swant\n%s", test.got, test.want)
+			}
+		})
+	}
+	again := report(1, 1)
+	again.Started = began.Add(time.Hour)
+	if since(again, one) != nil || since(two, one) != one || since(one, nil) != nil {
+		t.Error("the numbers of another process are taken for those before")
+	}
+	var b bytes.Buffer
+	if err := show(&b, one, nil, true); err != nil || !json.Valid(b.Bytes()) {
+		t.Errorf("%v, %s", err, b.String())
+	}
+}
