@@ -146,12 +146,13 @@ func (r *relay) blow(channel string) {
 	r.t.Helper()
 	r.fuse.lay.Do(func() { r.log.AddHook(&r.fuse) })
 	before := r.fuse.burnt.Load()
-	r.garbage(channel)
+	nc := r.garbage(channel)
 	r.await("a handler panics", func() bool { return r.fuse.burnt.Load() > before })
+	nc.Close() // descriptors are counted
 }
 
-// garbage is what a channel closes a connection for, and logs.
-func (r *relay) garbage(channel string) {
+// garbage is what a channel closes a connection for, and logs. It returns our end, which is closed with the test.
+func (r *relay) garbage(channel string) net.Conn {
 	r.t.Helper()
 	nc, err := net.Dial("tcp", r.ports[channel].String())
 	if err != nil {
@@ -161,6 +162,7 @@ func (r *relay) garbage(channel string) {
 	if _, err := nc.Write([]byte("GET / HTTP/1.1\r\n\r\n")); err != nil {
 		r.t.Fatal(err)
 	}
+	return nc
 }
 
 // await polls: what it waits for is seen in snapshots only.
