@@ -35,19 +35,25 @@ func quantile[T cmp.Ordered](values []T, share float64) T {
 // ratio is how salt-broker compares to another: the median of the ratios of the rounds in which both have a figure. What
 // is in one round was near each other in time, so what disturbed the machine disturbed both.
 func ratio(rounds []Round, to, key string) (float64, bool) {
+	all := ratios(rounds, to, key)
+	return median(all), len(all) > 0
+}
+
+// ratios is those of the rounds, the least first.
+func ratios(rounds []Round, to, key string) (all []float64) {
 	theirs := map[int]float64{}
 	for _, r := range rounds {
 		if v, ok := r.Values[key]; ok && r.Relay == to && v > 0 {
 			theirs[r.Round] = v
 		}
 	}
-	var ratios []float64
 	for _, r := range rounds {
 		if v, ok := r.Values[key]; ok && r.Relay == ours && theirs[r.Round] > 0 {
-			ratios = append(ratios, v/theirs[r.Round])
+			all = append(all, v/theirs[r.Round])
 		}
 	}
-	return median(ratios), len(ratios) > 0
+	slices.Sort(all)
+	return all
 }
 
 // figure is the median of what a relay has reached in all rounds.

@@ -94,13 +94,13 @@ type Askers struct {
 	Patience time.Duration
 }
 
-// Ask starts minions that make requests, and returns when each has had a reply.
+// Ask starts minions that make requests, and returns when there have been as many replies as minions.
 func (m *Minions) Ask(o Askers, _ *struct{}) (err error) {
 	options := sim.MinionsOptions{
 		Count: o.Count, Request: onLoopback(o.Port), RequestBytes: o.Bytes, ReplyBytes: o.Bytes, Interval: o.Interval,
 		Busy: o.Interval == 0, Timeout: o.Patience, Resting: true,
 		OnReply: func(_ int, latency time.Duration) {
-			m.mu.Lock() // nobody else wants it meanwhile: one loop
+			m.mu.Lock() // at most one other loop wants it
 			m.replies = append(m.replies, exchange{time.Now(), latency})
 			m.mu.Unlock()
 		},

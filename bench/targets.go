@@ -68,7 +68,8 @@ func (r *Record) judge(w io.Writer) {
 		if t.least && v < t.limit || !t.least && v > t.limit {
 			verdict = "MISSED"
 		}
-		_, _ = fmt.Fprintf(w, "  %-6s  %-18s %-7s %-26s %8s   to be %s %s\n", verdict, t.scenario, t.key, against, number(v), sign, number(t.limit))
+		_, _ = fmt.Fprintf(w, "  %-6s  %-18s %-7s %-26s %8s   to be %s %s%s\n", verdict, t.scenario, t.key, against, number(v), sign, number(t.limit),
+			t.spread(r))
 	}
 }
 
@@ -97,6 +98,20 @@ func (t *target) reached(r *Record) (v float64, against string, ok bool) {
 	}
 	v, ok = ratio(s.Rounds, t.to, t.key)
 	return v, "to " + t.to, ok
+}
+
+// spread is how far the ratios of the rounds are apart: what lies on both sides of the limit is not decided.
+func (t *target) spread(r *Record) string {
+	s := r.scenario(t.scenario)
+	peer := t.to
+	if peer == best {
+		peer = s.best(t.key, t.least)
+	}
+	all := ratios(s.Rounds, peer, t.key)
+	if len(all) < 2 {
+		return ""
+	}
+	return fmt.Sprintf("   rounds: %s to %s", number(all[0]), number(all[len(all)-1]))
 }
 
 func (r *Record) scenario(name string) *Result {
