@@ -48,7 +48,7 @@ func TestSlowMinions(t *testing.T) {
 		return took
 	}
 	publish(phase / 10) // what is made once
-	alone := median(publish(phase / 4))
+	alone := usual(publish(phase / 4))
 	before := heap()
 
 	// They never reconnect: once cut off is enough.
@@ -78,14 +78,14 @@ func TestSlowMinions(t *testing.T) {
 	}
 	must(t, pausing.AwaitArrived(within(t), m.PublishJob(nil).Order, reading))
 	took = append(took, publish(phase-phase/2)...)
-	together := median(took)
+	together := usual(took)
 	// The rest have lost too much by then, or soon.
 	eventually(t, "they are cut off", func() bool {
 		publish(batch)
 		return b.publish.Stats().Ends["too_slow"] == uint64(slow)
 	})
 	// Again, in case that the machine has become slower meanwhile.
-	alone = max(alone, median(publish(phase/4)))
+	alone = max(alone, usual(publish(phase/4)))
 
 	stats, q, p := b.publish.Stats(), quick.Stats(), pausing.Stats()
 	t.Logf("%d kB to %d minions: %v, beside %d slow ones %v (%.2f times); %d messages lost by the slow ones, %d by those that read again",
@@ -105,7 +105,9 @@ func TestSlowMinions(t *testing.T) {
 	}
 }
 
-func median(all []time.Duration) time.Duration {
+// usual is what a batch takes when nothing else comes between: a quarter of them are quicker. What other programs do on the
+// machine only ever adds to it.
+func usual(all []time.Duration) time.Duration {
 	slices.Sort(all)
-	return all[len(all)/2]
+	return all[len(all)/4]
 }
