@@ -40,6 +40,7 @@ type options struct {
 	scenarios           []*scenario
 	relays              []*relay
 	quick, list         bool
+	grow, document      bool
 	saltBroker          string
 	out, show, profiles string
 }
@@ -52,6 +53,8 @@ func parse(args []string, w io.Writer) (o options, err error) {
 	peers := flags.String("peers", "", "only these relays, separated by commas: "+strings.Join(relayNames(relays), ","))
 	flags.BoolVar(&o.quick, "quick", false, "rounds of a fraction of a second: to see that it works, not to measure")
 	flags.BoolVar(&o.list, "list", false, "say which scenarios there are")
+	flags.BoolVar(&o.grow, "grow", false, "salt-broker alone, with one loop and with two, at more numbers of minions")
+	flags.BoolVar(&o.document, "document", false, "measure nothing, and write what bench/results has into the documents; run it in the repository")
 	flags.StringVar(&o.saltBroker, "salt-broker", "bin/salt-broker", "the program to measure")
 	flags.StringVar(&o.out, "out", "", "keep everything in this file, as JSON; with -show, what several files have as one")
 	flags.StringVar(&o.show, "show", "", "measure nothing, and show the tables of files that -out has made, separated by commas")
@@ -66,14 +69,17 @@ func parse(args []string, w io.Writer) (o options, err error) {
 		return o, fmt.Errorf("-scenario %s: there is none like that; -list says which there are", *scenario)
 	}
 	o.relays, err = relaysFor(*peers)
+	if o.grow {
+		o.scenarios, o.relays = growing(), growers
+	}
 	return o, err
 }
 
 // scenariosFor is those that the names stand for: stream-100 for itself, stream for all of that kind, nothing for all.
 func scenariosFor(names string) []*scenario {
 	return slices.DeleteFunc(slices.Clone(scenarios), func(s *scenario) bool {
-		return names != "" && !slices.ContainsFunc(strings.Split(names, ","), func(name string) bool {
-			return strings.HasPrefix(s.name+"-", name+"-")
+		return names == "" && s.more || names != "" && !slices.ContainsFunc(strings.Split(names, ","), func(name string) bool {
+			return s.name == name || !s.more && strings.HasPrefix(s.name, name+"-")
 		})
 	})
 }
@@ -122,6 +128,8 @@ func execute(ctx context.Context, args []string, w io.Writer) error {
 			_, _ = fmt.Fprintf(w, "%-20s %s\n", s.name, s.says)
 		}
 		return nil
+	case o.document:
+		return document(".")
 	case o.show != "":
 		r, err := load(strings.Split(o.show, ",")...)
 		if err != nil {

@@ -42,11 +42,17 @@ type tools struct {
 // relays are all that there are, salt-broker first. Each has the settings that are best for it, and none that only a
 // benchmark would have: no log, room for all connections, a thread or worker for each of two cores where it knows them.
 var relays = []*relay{
-	{name: "salt-broker", links: true, fits: once, version: saltBrokerVersion, commands: saltBroker},
+	{name: "salt-broker", links: true, fits: once, version: saltBrokerVersion, commands: saltBroker("")},
 	{name: "libzmq", links: true, fits: once, version: libzmqVersion, commands: libzmq},
 	{name: "haproxy", fits: twice, version: haproxyVersion, commands: haproxy},
 	{name: "nginx", fits: twiceInTwo, version: nginxVersion, commands: nginx},
 	{name: "floor", fits: once, cannot: bare, version: floorVersion, commands: floor},
+}
+
+// growers are salt-broker with one event loop a channel and with two.
+var growers = []*relay{
+	{name: "1-loop", links: true, fits: once, version: saltBrokerVersion, commands: saltBroker("loops: 1\n")},
+	{name: "2-loops", links: true, fits: once, version: saltBrokerVersion, commands: saltBroker("loops: 2\n")},
 }
 
 // bare is what the floor leaves out.
@@ -90,11 +96,14 @@ func saltBrokerVersion(t *tools) (string, error) {
 	return first, nil
 }
 
-func saltBroker(t *tools, dir string, ports, master Ports, _ int) ([]*exec.Cmd, error) {
-	text := fmt.Sprintf("default_include: ''\nmaster: 127.0.0.1\nmaster_publish_port: %d\nmaster_port: %d\n"+
-		"interface: 127.0.0.1\npublish_port: %d\nret_port: %d\nstatus_port: 0\nzmq_backlog: %d\nlog_file: ''\nlog_level: error\nmax_open_files: %d\n",
-		master.Publish, master.Request, ports.Publish, ports.Request, backlog, t.limit)
-	return []*exec.Cmd{exec.Command(t.saltBroker, "-c", dir)}, write(dir, "broker", text) //nolint:gosec // the program under test
+// saltBroker runs the program with its defaults, but for these settings.
+func saltBroker(settings string) func(t *tools, dir string, ports, master Ports, _ int) ([]*exec.Cmd, error) {
+	return func(t *tools, dir string, ports, master Ports, _ int) ([]*exec.Cmd, error) {
+		text := settings + fmt.Sprintf("default_include: ''\nmaster: 127.0.0.1\nmaster_publish_port: %d\nmaster_port: %d\n"+
+			"interface: 127.0.0.1\npublish_port: %d\nret_port: %d\nstatus_port: 0\nzmq_backlog: %d\nlog_file: ''\nlog_level: error\nmax_open_files: %d\n",
+			master.Publish, master.Request, ports.Publish, ports.Request, backlog, t.limit)
+		return []*exec.Cmd{exec.Command(t.saltBroker, "-c", dir)}, write(dir, "broker", text) //nolint:gosec // the program under test
+	}
 }
 
 // backlog is how many connections may wait to be accepted, at all relays: a rush is not about SYNs that are repeated.

@@ -60,7 +60,9 @@ func (s *Result) report(w io.Writer, names []string) {
 			}
 		}
 		row(w, m.says+", "+m.unit, medians)
-		row(w, "  "+ours+" to it", ratios)
+		if slices.Contains(names, ours) && len(names) > 1 {
+			row(w, "  "+ours+" to it", ratios)
+		}
 	}
 	for _, name := range names {
 		if why := s.Left[name]; why != "" {

@@ -4,6 +4,8 @@ package main
 
 import (
 	"fmt"
+	"iter"
+	"slices"
 	"time"
 )
 
@@ -18,7 +20,9 @@ type scenario struct {
 	// topics says that the relay, or the master behind it, must sort publishes by topic.
 	topics bool
 	// leaves says that the relay must notice when minions leave.
-	leaves  bool
+	leaves bool
+	// more says that this size only shows how figures grow.
+	more    bool
 	metrics []metric
 	work    func(w *worker) error
 }
@@ -53,16 +57,16 @@ var scenarios = build()
 
 func build() []*scenario {
 	var all []*scenario
-	for _, n := range []int{100, 1000} {
+	for n, more := range sizes([]int{100, 1000}, growSizes) {
 		all = append(all, &scenario{
-			name: fmt.Sprintf("stream-%d", n), says: fmt.Sprintf("publishes in a stream: 400 B, %d minions, window of %d", n, streamWindow),
+			more: more, name: fmt.Sprintf("stream-%d", n), says: fmt.Sprintf("publishes in a stream: 400 B, %d minions, window of %d", n, streamWindow),
 			minions: n, metrics: []metric{cpuDelivery, deliveries}, work: stream,
 		})
 	}
 	for _, size := range []int{smallBytes, middleBytes} {
-		for _, n := range []int{100, 2000, 15000} {
+		for n, more := range sizes([]int{100, 2000, 15000}, growSizesOf(size)) {
 			all = append(all, &scenario{
-				name: fmt.Sprintf("single-%s-%d", sizeName(size), n), says: fmt.Sprintf("a single publish: %s, %d minions", sizeName(size), n),
+				more: more, name: fmt.Sprintf("single-%s-%d", sizeName(size), n), says: fmt.Sprintf("a single publish: %s, %d minions", sizeName(size), n),
 				minions: n, metrics: []metric{cpuDelivery, lastP50, lastP99},
 				work: func(w *worker) error { return single(w, size) },
 			})
@@ -76,25 +80,25 @@ func build() []*scenario {
 		})
 	}
 	for _, size := range []int{smallBytes, middleBytes, largeBytes} {
-		for _, n := range []int{200, 2000} {
+		for n, more := range sizes([]int{200, 2000}, growSizesOf(size)) {
 			all = append(all, &scenario{
-				name: fmt.Sprintf("requests-%s-%d", sizeName(size), n), says: fmt.Sprintf("requests: %d minions in a closed loop, %s each way", n, sizeName(size)),
+				more: more, name: fmt.Sprintf("requests-%s-%d", sizeName(size), n), says: fmt.Sprintf("requests: %d minions in a closed loop, %s each way", n, sizeName(size)),
 				askers: n, metrics: []metric{cpuRequest, requests, replyP50, replyP99}, once: n*size > 1<<30,
 				work: func(w *worker) error { return closedLoop(w, size, false) },
 			})
 		}
 	}
-	for _, n := range []int{100, 1000} {
+	for n, more := range sizes([]int{100, 1000}, growShort) {
 		all = append(all, &scenario{
-			name: fmt.Sprintf("short-%d", n), says: fmt.Sprintf("short requests: connect, handshake, request, reply, close; %d at a time, 400 B", n),
+			more: more, name: fmt.Sprintf("short-%d", n), says: fmt.Sprintf("short requests: connect, handshake, request, reply, close; %d at a time, 400 B", n),
 			askers: n, metrics: []metric{cpuRequest, requests, replyP50, replyP99},
 			work: func(w *worker) error { return closedLoop(w, smallBytes, true) },
 		})
 	}
 	// HAProxy has descriptors for the smaller number.
-	for _, n := range []int{9000, 15000} {
+	for n, more := range sizes([]int{9000, 15000}, growSizes) {
 		all = append(all, &scenario{
-			name: fmt.Sprintf("rush-%d", n), says: fmt.Sprintf("the rush: %d minions connect, shake hands, subscribe, %d at a time", n, rushAtOnce),
+			more: more, name: fmt.Sprintf("rush-%d", n), says: fmt.Sprintf("the rush: %d minions connect, shake hands, subscribe, %d at a time", n, rushAtOnce),
 			minions: n, work: rush,
 			metrics: []metric{{"cpu", "CPU a connection", "us", false}, {"rate", "connections/s", "/s", true}},
 		})
@@ -121,6 +125,22 @@ func build() []*scenario {
 			}, work: mixed,
 		},
 	)
+}
+
+// sizes are those of a scenario, and of the others those that only growth is shown with.
+func sizes(usual, others []int) iter.Seq2[int, bool] {
+	return func(yield func(n int, more bool) bool) {
+		for _, n := range usual {
+			if !yield(n, false) {
+				return
+			}
+		}
+		for _, n := range others {
+			if !slices.Contains(usual, n) && !yield(n, true) {
+				return
+			}
+		}
+	}
 }
 
 func sizeName(bytes int) string {

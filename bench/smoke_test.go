@@ -79,7 +79,7 @@ func TestMissingRelayIsNamed(t *testing.T) {
 
 // A relay that does not work fails its turn and says why; it does not look like one that is quick.
 func TestBrokenRelayFails(t *testing.T) {
-	broken := &relay{name: "broken", links: true, fits: once, commands: saltBroker}
+	broken := &relay{name: "broken", links: true, fits: once, commands: saltBroker("")}
 	c := testConductor(t, options{relays: []*relay{broken}, saltBroker: "/bin/false", rounds: 2})
 	if failed := c.perform(t.Context(), small[0], []*relay{broken}); failed != 2 {
 		t.Errorf("%d turns failed, want 2", failed)
