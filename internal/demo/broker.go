@@ -29,6 +29,7 @@ const stopPatience = 10 * time.Second
 type broker struct {
 	dir              string // its configuration
 	publish, request netip.AddrPort
+	status           netip.AddrPort
 	pid              int
 	process          *os.Process
 	said             tail          // what it has written
@@ -44,7 +45,7 @@ func startBroker(ctx context.Context, program string, master *sim.Master) (*brok
 	if b.dir, err = os.MkdirTemp("", "salt-broker-demo-"); err != nil {
 		return nil, err
 	}
-	if b.publish, b.request, err = freePorts(ctx); err == nil {
+	if err = freePorts(ctx, &b.publish, &b.request, &b.status); err == nil {
 		if err = b.writeConfig(master); err == nil {
 			err = b.start(program)
 		}
@@ -64,25 +65,18 @@ func startBroker(ctx context.Context, program string, master *sim.Master) (*brok
 	return b, nil
 }
 
-// freePorts asks the kernel for two ports that nobody has. Somebody may take them before the broker does: then it says so.
-func freePorts(ctx context.Context) (publish, request netip.AddrPort, err error) {
+// freePorts asks the kernel for ports that nobody has. Somebody may take them before the broker does: then it says so.
+func freePorts(ctx context.Context, ports ...*netip.AddrPort) error {
 	var listen net.ListenConfig
-	one, err := listen.Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return publish, request, err
+	for _, p := range ports {
+		ln, err := listen.Listen(ctx, "tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		defer ln.Close() // when all are known, or they would be the same
+		*p = ln.Addr().(*net.TCPAddr).AddrPort()
 	}
-	defer one.Close()
-	two, err := listen.Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return publish, request, err
-	}
-	defer two.Close()
-	publish, err = netip.ParseAddrPort(one.Addr().String())
-	if err != nil {
-		return publish, request, err
-	}
-	request, err = netip.ParseAddrPort(two.Addr().String())
-	return publish, request, err
+	return nil
 }
 
 func (b *broker) writeConfig(master *sim.Master) error {
@@ -94,10 +88,10 @@ master_port: %d
 interface: 127.0.0.1
 publish_port: %d
 ret_port: %d
-status_port: 0
+status_port: %d
 log_file: ''
 log_level: warning
-`, master.PublishAddr().Port(), master.RequestAddr().Port(), b.publish.Port(), b.request.Port())
+`, master.PublishAddr().Port(), master.RequestAddr().Port(), b.publish.Port(), b.request.Port(), b.status.Port())
 	return os.WriteFile(filepath.Join(b.dir, "broker"), []byte(text), 0o600)
 }
 

@@ -115,6 +115,7 @@ func (d *demonstration) hold(ctx context.Context) error {
 	d.screen.line("salt-broker demo: %s minions on loopback, for %s", grouped(d.options.Minions), d.options.Duration)
 	d.screen.line("  master    stand-in, publishes on %s, answers on %s", d.master.PublishAddr(), d.master.RequestAddr())
 	d.screen.line("  broker    process %d, minions connect to %s and %s", d.broker.pid, d.broker.publish, d.broker.request)
+	d.screen.line("            watch it: salt-broker status --watch -c %s", d.broker.dir)
 	if err := d.gather(ctx); err != nil {
 		return d.abort(err)
 	}
