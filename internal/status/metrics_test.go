@@ -91,6 +91,23 @@ func TestProcessMetrics(t *testing.T) {
 
 // Every reason is there before it occurs, so that its rate is known from the first time on.
 func TestReasonsFromTheStart(t *testing.T) {
+	got := samples(t, realChannels(t))
+	reasons := []string{"left", "reset", "heartbeat_timeout", "too_slow", "denied", "other"}
+	for _, r := range zmtp.Reasons() {
+		reasons = append(reasons, string(r))
+	}
+	for _, channel := range []string{publish, request} {
+		for _, reason := range reasons {
+			if want := fmt.Sprintf("salt_broker_connections_ended_total{channel=%q,reason=%q} 0", channel, reason); !slices.Contains(got, want) {
+				t.Errorf("no %s", want)
+			}
+		}
+	}
+}
+
+// realChannels has the numbers of two proxies that have just been made.
+func realChannels(t *testing.T) *broker {
+	t.Helper()
 	p, err := pubproxy.New(pubproxy.Options{Listen: "127.0.0.1:0", Loops: 1})
 	if err != nil {
 		t.Fatal(err)
@@ -103,18 +120,7 @@ func TestReasonsFromTheStart(t *testing.T) {
 	defer func() { _, _ = p.Run(gone), r.Run(gone) }() // which is how they are closed
 	b := healthy()
 	b.publish, b.request = p.Stats(), r.Stats()
-	got := samples(t, b)
-	reasons := []string{"left", "reset", "heartbeat_timeout", "too_slow", "denied", "other"}
-	for _, r := range zmtp.Reasons() {
-		reasons = append(reasons, string(r))
-	}
-	for _, channel := range []string{publish, request} {
-		for _, reason := range reasons {
-			if want := fmt.Sprintf("salt_broker_connections_ended_total{channel=%q,reason=%q} 0", channel, reason); !slices.Contains(got, want) {
-				t.Errorf("no %s", want)
-			}
-		}
-	}
+	return b
 }
 
 // Each number of the channels changes a metric and the report: nothing is counted that nobody sees.
