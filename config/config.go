@@ -102,8 +102,8 @@ type Config struct {
 	MaxMessageSize int64
 
 	// MaxBufferedBytes is `max_buffered_bytes` (bytes): how much all connections together may have in memory: requests that
-	// wait, messages that are half read, and what peers have not read yet. Four times MaxMessageSize where nothing else is
-	// said.
+	// wait, messages that are half read, and what peers have not read yet. Four times MaxMessageSize at least where nothing
+	// else is said.
 	MaxBufferedBytes int64
 
 	// The process.
@@ -216,7 +216,7 @@ func (c *Config) follow(given func(key string) bool) {
 		c.HeartbeatTimeout = 3 * c.HeartbeatInterval
 	}
 	if !given("max_buffered_bytes") {
-		c.MaxBufferedBytes = 4 * c.MaxMessageSize
+		c.MaxBufferedBytes = max(c.MaxBufferedBytes, 4*c.MaxMessageSize)
 	}
 	if !given("log_level_logfile") {
 		c.LogLevelLogfile = c.LogLevel
