@@ -95,7 +95,7 @@ func (p *panel) draw(b *strings.Builder, names []string) {
 		}
 	}
 	step := niceStep(top)
-	top = step * math.Ceil(top/step)
+	top = step * max(1, math.Ceil(top/step))
 	const right, bottom = panelWidth - panelRight, panelHeight - panelBottom
 	x := func(minions float64) float64 {
 		if most == least {
