@@ -37,7 +37,7 @@ func TestValues(t *testing.T) {
 		{"max_message_size: 2M", func(c *Config) { c.MaxMessageSize = 2 << 20 }},
 		{"max_message_size: 3 MiB", func(c *Config) { c.MaxMessageSize = 3 << 20 }},
 		{"max_message_size: 2048KiB", func(c *Config) { c.MaxMessageSize = 2 << 20 }},
-		{"max_message_size: 1g", func(c *Config) { c.MaxMessageSize = 1 << 30 }},
+		{"max_message_size: 1g", func(c *Config) { c.MaxMessageSize, c.MaxBufferedBytes = 1<<30, 4<<30 }},
 		{"pub_log_size: '1073741824'", func(c *Config) { c.PubLogSize = 1 << 30 }},
 		{"max_lost_publishes: 0", func(c *Config) { c.MaxLostPublishes = 0 }},
 		{"log_level: WARNING", func(*Config) {}},
