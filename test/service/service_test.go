@@ -130,6 +130,10 @@ func (l *life) start() {
 	t := l.t
 	l.write(t, config, configuration)
 	l.write(t, "/etc/salt/broker.d/operator.conf", "drain_timeout: 1\n")
+	// Less than the unit says, for a test's sake.
+	l.run("mkdir", "-p", "/run/systemd/system/"+unit+".d")
+	l.write(t, "/run/systemd/system/"+unit+".d/test.conf", "[Service]\nWatchdogSec=3s\n")
+	l.run("systemctl", "daemon-reload")
 	ln, err := net.Listen("tcp", requestPort.String())
 	if err != nil {
 		t.Fatal(err)
@@ -156,16 +160,20 @@ func (l *life) start() {
 func (l *life) serve() {
 	t := l.t
 	l.people = gather(l.whole)
+	pid := l.pid()
 	l.people.served(t)
+	l.run("salt-broker", "health", "--master")
 	eventually(t, "the status has the minions", func() bool {
 		return strings.HasPrefix(l.property("StatusText"), fmt.Sprintf("%d minions wait for publishes", minions))
 	})
+	// The status comes after 5 s, more than the watchdog waits for a sign of life.
+	l.expect(t, "MainPID="+pid)
 }
 
 // The process has no rights, and hardly a file system.
 func (l *life) confined() {
 	t := l.t
-	proc := "/proc/" + l.property("MainPID")
+	proc := "/proc/" + l.pid()
 	status := l.read(t, proc+"/status")
 	for name, want := range map[string]string{
 		"CapEff": "0000000000000000", "CapPrm": "0000000000000000", "CapBnd": "0000000000000000", "NoNewPrivs": "1", "Seccomp": "2",
@@ -228,6 +236,16 @@ func (l *life) healed(t *testing.T, former string, restarts int) {
 	l.expect(t, fmt.Sprint("NRestarts=", restarts))
 }
 
+// pid is the main process of the service. There must be one: to signal 0 is to signal oneself.
+func (l *life) pid() string {
+	l.t.Helper()
+	pid := l.property("MainPID")
+	if pid == "0" || pid == "" {
+		l.t.Fatal("the service does not run")
+	}
+	return pid
+}
+
 func (l *life) restarts(t *testing.T) int {
 	t.Helper()
 	n, err := strconv.Atoi(l.property("NRestarts"))
@@ -237,15 +255,10 @@ func (l *life) restarts(t *testing.T) int {
 	return n
 }
 
-// A process that stands still is ended by the watchdog, here after less than the unit's 10 s.
+// A process that stands still is ended by the watchdog.
 func (l *life) hang() {
 	t := l.t
-	l.expect(t, "WatchdogUSec=10s")
-	l.run("mkdir", "-p", "/run/systemd/system/"+unit+".d")
-	l.write(t, "/run/systemd/system/"+unit+".d/test.conf", "[Service]\nWatchdogSec=3s\n")
-	l.run("systemctl", "daemon-reload")
-	l.run("systemctl", "restart", unit)
-	pid, restarts := l.property("MainPID"), l.restarts(t)
+	pid, restarts := l.pid(), l.restarts(t)
 	l.run("kill", "-STOP", pid)
 	l.healed(t, pid, restarts+1)
 	if said := l.run("journalctl", "--no-pager", "--unit="+unit); !strings.Contains(said, "Watchdog timeout") {
@@ -257,15 +270,16 @@ func (l *life) hang() {
 
 func (l *life) crash() {
 	t := l.t
-	pid, restarts := l.property("MainPID"), l.restarts(t)
+	pid, restarts := l.pid(), l.restarts(t)
 	l.run("kill", "-KILL", pid)
 	l.healed(t, pid, restarts+1)
+	l.expect(t, "WatchdogUSec=10s") // the unit's own again
 }
 
 // SIGHUP, which logrotate's configurations like to send, costs nobody's connection.
 func (l *life) hangup() {
 	t := l.t
-	pid, before := l.property("MainPID"), l.people.minions.Stats()
+	pid, before := l.pid(), l.people.minions.Stats()
 	l.run("kill", "-HUP", pid)
 	l.people.served(t)
 	l.expect(t, "MainPID="+pid, "ActiveState=active")
@@ -323,7 +337,7 @@ func (l *life) rotate() {
 
 func (l *life) upgrade() {
 	t := l.t
-	pid, edited := l.property("MainPID"), l.read(t, config)
+	pid, edited := l.pid(), l.read(t, config)
 	l.run("rpm", "-U", "/root/new.rpm")
 	if got := l.read(t, config); got != edited {
 		t.Errorf("the edited configuration is now\n%s", got)
@@ -361,7 +375,7 @@ func (l *life) stop() {
 
 func (l *life) erase() {
 	t := l.t
-	pid := l.property("MainPID")
+	pid := l.pid()
 	l.run("rpm", "-e", "salt-broker")
 	l.expect(t, "LoadState=not-found", "ActiveState=inactive")
 	if l.exists("/proc/" + pid) {
