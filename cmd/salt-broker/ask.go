@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
+	"strings"
 
 	"salt-broker/config"
 )
@@ -25,7 +26,8 @@ func ask(ctx context.Context, c config.Config, path string, into any) error {
 		return errNoStatus
 	}
 	address := dialable(c.StatusInterface, c.StatusPort)
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+path, nil)
+	host := strings.ReplaceAll(address, "%", "%25") // the zone of an IPv6 address (RFC 6874)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+host+path, nil)
 	if err != nil {
 		return err
 	}

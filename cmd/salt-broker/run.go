@@ -126,6 +126,9 @@ func start(ctx context.Context, c config.Config, files []string, owner *account,
 	defer removePIDFile(c.PIDFile)
 
 	announce(main, c, files, publish.Addr(), request.Addr(), openFiles, threads)
+	if asked != nil {
+		main.Infof("metrics, health and status are at http://%v", asked.Addr())
+	}
 	notify(ready, fmt.Sprintf("minions connect to %v and %v, master %s", publish.Addr(), request.Addr(), c.Master))
 	tellParent()
 

@@ -171,6 +171,7 @@ func TestSaysWhatItIs(t *testing.T) {
 	for _, want := range []string{
 		"[INFO    ] salt-broker " + testVersion + " starts with " + l.dir + "/broker component=main\n",
 		fmt.Sprintf("[INFO    ] minions connect to 127.0.0.1:%d for publishes and to 127.0.0.1:%d for requests", l.publish, l.request),
+		fmt.Sprintf("[INFO    ] metrics, health and status are at http://127.0.0.1:%d component=main\n", l.status),
 		fmt.Sprintf("[INFO    ] the master is at 127.0.0.1:%d for publishes and at 127.0.0.1:%d for requests", l.masterPub, l.masterReq),
 		"[WARNING ] hash_type: means something to Salt only and is ignored [" + l.dir + "/broker:",
 		"[WARNING ] max_open_files is 1000000000 and the system allows ",

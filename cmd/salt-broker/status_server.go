@@ -48,6 +48,5 @@ func openStatus(
 	if err != nil {
 		return nil, cannotListen(err, "status_port", c.StatusPort, "status_interface", c.StatusInterface)
 	}
-	log.Infof("metrics, health and status are at http://%v", s.Addr())
 	return s, nil
 }

@@ -203,6 +203,11 @@ func TestStrangersAtThePorts(t *testing.T) {
 }
 
 func TestWhereToAsk(t *testing.T) {
+	c := config.Default()
+	c.StatusInterface, c.StatusPort = "fe80::1%nowhere", 1
+	if err := ask(t.Context(), c, "/status", nil); err == nil || !strings.HasPrefix(err.Error(), "nobody answers at [fe80::1%nowhere]:1 ") {
+		t.Errorf("error %v", err)
+	}
 	for address, want := range map[string]string{
 		"0.0.0.0": "127.0.0.1:1", "::": "[::1]:1", "192.0.2.1": "192.0.2.1:1", "fe80::1%eth0": "[fe80::1%eth0]:1",
 	} {
