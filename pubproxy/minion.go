@@ -158,5 +158,5 @@ func (m *minion) Ping() error {
 		return nil
 	}
 	var space [16]byte
-	return m.conn.Write(zmtp.AppendPing(space[:0], 0, nil))
+	return m.conn.WriteNow(zmtp.AppendPing(space[:0], 0, nil))
 }

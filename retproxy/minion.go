@@ -76,7 +76,7 @@ func (m *minion) HalfClosed(c *reactor.Conn) {
 // Ping implements heartbeat.Peer.
 func (m *minion) Ping() error {
 	var space [16]byte
-	return m.conn.Write(zmtp.AppendPing(space[:0], 0, nil))
+	return m.conn.WriteNow(zmtp.AppendPing(space[:0], 0, nil))
 }
 
 // Closed implements reactor.Handler: what the minion had waiting here is waited for by nobody.

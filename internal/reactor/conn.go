@@ -121,18 +121,7 @@ func (c *Conn) Write(p []byte) error {
 		return nil
 	}
 	if len(p) >= directBytes && c.drained() {
-		n, errno := send(c.fd, p)
-		if errno != 0 && errno != unix.EAGAIN {
-			c.Close(errno)
-			return ErrClosed
-		}
-		if n == len(p) {
-			return nil
-		}
-		c.box().copyLarge(&c.loop.pool, p[n:])
-		c.loop.kept += int64(len(p) - n)
-		c.watch(c.interest | unix.EPOLLOUT)
-		return nil
+		return c.writeNow(p)
 	}
 	if c.closed() { // sending what was kept found the peer gone
 		return ErrClosed
@@ -143,6 +132,34 @@ func (c *Conn) Write(p []byte) error {
 	c.box().copy(&c.loop.pool, p)
 	c.loop.kept += int64(len(p))
 	c.markDirty()
+	return nil
+}
+
+// WriteNow is Write for what nothing follows in this turn: it is not gathered, and takes no memory when the kernel has room
+// for it. What is kept goes first.
+func (c *Conn) WriteNow(p []byte) error {
+	if c.closed() {
+		return ErrClosed
+	}
+	if c.out != nil || len(p) == 0 {
+		return c.Write(p)
+	}
+	return c.writeNow(p)
+}
+
+// writeNow sends p where nothing is kept, and keeps what does not fit.
+func (c *Conn) writeNow(p []byte) error {
+	n, errno := send(c.fd, p)
+	if errno != 0 && errno != unix.EAGAIN {
+		c.Close(errno)
+		return ErrClosed
+	}
+	if n == len(p) {
+		return nil
+	}
+	c.box().copyLarge(&c.loop.pool, p[n:])
+	c.loop.kept += int64(len(p) - n)
+	c.watch(c.interest | unix.EPOLLOUT)
 	return nil
 }
 

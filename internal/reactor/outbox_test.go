@@ -116,7 +116,8 @@ func TestWrites(t *testing.T) {
 	write := func(c *Conn, p []byte) error { return c.Write(p) }
 	owned := func(c *Conn, p []byte) error { return c.WriteOwned(append(c.Loop().Get(len(p)), p...)) }
 	foreign := func(c *Conn, p []byte) error { return c.WriteOwned(bytes.Clone(p)) }
-	ways := []func(c *Conn, p []byte) error{write, owned, foreign}
+	now := func(c *Conn, p []byte) error { return c.WriteNow(p) }
+	ways := []func(c *Conn, p []byte) error{write, owned, foreign, now}
 	rnd := rand.New(rand.NewPCG(3, 4))
 	for _, test := range []struct {
 		name string
@@ -128,12 +129,13 @@ func TestWrites(t *testing.T) {
 		{name: "small", size: func(i int) int { return 1 + i%50 }, way: func(int) int { return 0 }, read: 777},
 		{name: "small, into a wide pipe", size: func(i int) int { return 1 + i%50 }, way: func(int) int { return 0 }, read: 65536, wide: true},
 		{name: "around the size that goes at once", size: func(i int) int { return directBytes - 1 + i%3 }, way: func(int) int { return 0 }, read: 3001},
+		{name: "now, small", size: func(i int) int { return 1 + i%500 }, way: func(int) int { return 3 }, read: 1999},
 		{name: "large", size: func(int) int { return 100_000 }, way: func(int) int { return 0 }, read: 3001},
 		{name: "all at once", size: func(int) int { return total }, way: func(int) int { return 0 }, read: 3001},
 		{name: "owned, small", size: func(i int) int { return 1 + i%500 }, way: func(int) int { return 1 }, read: 1999},
 		{name: "owned, large", size: func(i int) int { return directBytes + i }, way: func(int) int { return 1 }, read: 1999},
-		{name: "mixed", size: func(int) int { return 1 + rnd.IntN(20_000) }, way: func(int) int { return rnd.IntN(3) }, read: 1501},
-		{name: "mixed, into a wide pipe", size: func(int) int { return 1 + rnd.IntN(20_000) }, way: func(int) int { return rnd.IntN(3) }, read: 65536, wide: true},
+		{name: "mixed", size: func(int) int { return 1 + rnd.IntN(20_000) }, way: func(int) int { return rnd.IntN(4) }, read: 1501},
+		{name: "mixed, into a wide pipe", size: func(int) int { return 1 + rnd.IntN(20_000) }, way: func(int) int { return rnd.IntN(4) }, read: 65536, wide: true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := start(t, Options{})
@@ -179,12 +181,25 @@ func TestWrites(t *testing.T) {
 				wait(t, "Writable", writable)
 			}
 			r.on(c.Loop(), func() {
-				if c.Kept() != 0 || c.out != nil {
-					t.Errorf("%d bytes kept after all has arrived", c.Kept())
+				if c.Kept() != 0 || c.out != nil || c.loop.Kept() != 0 {
+					t.Errorf("%d bytes kept after all has arrived, %d by the loop", c.Kept(), c.loop.Kept())
 				}
 			})
 			r.quiet(c.Loop())
 		})
+	}
+}
+
+func TestWriteNowTakesNoMemory(t *testing.T) {
+	r := start(t, Options{})
+	c, peer := r.connect(r.probe())
+	r.on(c.Loop(), func() {
+		if err := c.WriteNow([]byte("at once")); err != nil || c.out != nil {
+			t.Errorf("%v; something is kept: %v", err, c.out != nil)
+		}
+	})
+	if got := take(t, peer, 7); string(got) != "at once" {
+		t.Errorf("%q", got)
 	}
 }
 
