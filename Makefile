@@ -96,6 +96,10 @@ OUT      ?=
 bench-peers: build ## the same work for salt-broker, libzmq, HAProxy, nginx; SCENARIO=stream PEERS=salt-broker,libzmq ROUNDS=3
 	$(GO) run ./bench -rounds=$(ROUNDS) -scenario='$(SCENARIO)' -peers='$(PEERS)' -out='$(OUT)'
 
+.PHONY: experiments
+experiments: ## what the kernel offers, measured: docs/decisions/0014-what-the-kernel-offers.rst
+	bench/experiments/run.sh
+
 # The linter is a module of its own, so that the product's go.mod stays what the product needs.
 bin/golangci-lint: tools/lint/go.mod tools/lint/go.sum
 	cd tools/lint && $(GO) build -o ../../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
