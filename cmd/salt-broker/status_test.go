@@ -63,7 +63,7 @@ func TestHealthAndStatusOfARunningBroker(t *testing.T) {
 	_, stderr = untilExit(t, 1, l, "health", "--master")
 	says(t, "health --master without a master", stderr,
 		fmt.Sprintf("salt-broker: the master 127.0.0.1:%d is not connected for publishes since ", l.masterPub),
-		fmt.Sprintf("links: the master 127.0.0.1:%d is not connected for requests since ", l.masterReq))
+		fmt.Sprintf("links are down: the master 127.0.0.1:%d is not connected for requests since ", l.masterReq))
 	stdout, _ = untilExit(t, 0, l, "status")
 	says(t, "status without a master", stdout, "salt-broker "+testVersion+", up ", "not everything works:", "is not connected for publishes",
 		"minions    0 for publishes at 127.0.0.1:", "master     127.0.0.1:")

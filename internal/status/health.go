@@ -83,7 +83,7 @@ func (s *Server) serves(live Verdict) Verdict {
 	if down := downOf(r.Links); len(down) > 0 || len(r.Links) == 0 {
 		text := "there is no link to the master for requests"
 		if len(down) > 0 {
-			text = fmt.Sprintf("%d of %d links: %s", len(down), len(r.Links), away(down[0], "requests"))
+			text = fmt.Sprintf("%d of %d links are down: %s", len(down), len(r.Links), away(down[0], "requests"))
 		}
 		reasons = append(reasons, Reason{CheckRequestLinks, text})
 	}

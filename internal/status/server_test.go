@@ -42,7 +42,7 @@ func TestHealth(t *testing.T) {
 		{
 			"one of the request links", func(b *broker) { b.request.Links[1] = down }, nil,
 			[]string{CheckRequestLinks},
-			"1 of 2 links: the master salt:4506 is not connected for requests since 2026-11-21T12:00:00Z: connection refused",
+			"1 of 2 links are down: the master salt:4506 is not connected for requests since 2026-11-21T12:00:00Z: connection refused",
 		},
 		{"no request links", func(b *broker) { b.request.Links = nil }, nil, []string{CheckRequestLinks}, "there is no link to the master for requests"},
 		{
