@@ -60,6 +60,9 @@ func TestHealthAndStatusOfARunningBroker(t *testing.T) {
 	if stderr != "" {
 		t.Errorf("health says %q", stderr)
 	}
+	if log := p.stderr.String(); strings.Contains(log, "closed:") {
+		t.Errorf("the broker complains of health in its log:\n%s", log)
+	}
 	_, stderr = untilExit(t, 1, l, "health", "--master")
 	says(t, "health --master without a master", stderr,
 		fmt.Sprintf("salt-broker: the master 127.0.0.1:%d is not connected for publishes since ", l.masterPub),
