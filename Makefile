@@ -97,7 +97,7 @@ bench-peers: build ## the same work for salt-broker, libzmq, HAProxy, nginx; SCE
 	$(GO) run ./bench -rounds=$(ROUNDS) -scenario='$(SCENARIO)' -peers='$(PEERS)' -out='$(OUT)'
 
 .PHONY: experiments
-experiments: ## what the kernel offers, measured: docs/decisions/0014-what-the-kernel-offers.rst
+experiments: ## what the kernel offers, measured: docs/decisions/0015-what-the-kernel-offers.rst
 	bench/experiments/run.sh
 
 # The linter is a module of its own, so that the product's go.mod stays what the product needs.

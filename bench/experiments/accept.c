@@ -1,8 +1,8 @@
 /*
  * Short connections on two accepting threads: who is woken for which?
  *
- * Two processes of their own connect, send 64 B, read 64 B and close, 32 connections each at a time. Two threads here accept,
- * answer and see the end. Measured is the processor time of both for a connection, how evenly connections are spread (the
+ * Two processes of their own connect, send 64 B, read 64 B and close, 32 connections each at a time, then 1. Two threads
+ * here accept, answer and see the end. Measured is the processor time of both for a connection, how evenly connections are spread (the
  * part of the busier thread, 0.50 at best), and calls of accept that found nothing.
  */
 #include "turns.h"
@@ -10,7 +10,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 
-enum { THREADS = 2, CROWDS = 2, AT_ONCE = 32, CONNECTIONS = 6000, BYTES = 64, EVENTS = 512 };
+enum { THREADS = 2, CROWDS = 2, CONNECTIONS = 6000, BYTES = 64, EVENTS = 512 };
 
 static const struct way {
 	int reuseport, most; /* most: accepts for one event */
@@ -21,10 +21,12 @@ static const struct way {
 	{0, 1, EPOLLEXCLUSIVE, 0}, {0, 128, 0, 0}, {0, 1, 0, 0},
 };
 
+static int together; /* connections of a crowd at a time */
+
 struct thread {
 	pthread_t id;
 	const struct way *way;
-	int listener, stop;
+	int listener, stop, open;
 	double cpu, accepted, futile, turns;
 };
 
@@ -33,7 +35,7 @@ static void ask(const struct sockaddr_in *a) {
 	struct epoll_event events[EVENTS];
 	int ep = epoll_create1(0), made = 0, done = 0;
 	while (done < CONNECTIONS / CROWDS) {
-		while (made < CONNECTIONS / CROWDS && made - done < AT_ONCE) {
+		while (made < CONNECTIONS / CROWDS && made - done < together) {
 			int fd = connect_to(a);
 			made++;
 			send(fd, buffer, BYTES, 0);
@@ -49,15 +51,17 @@ static void ask(const struct sockaddr_in *a) {
 	_exit(0);
 }
 
-static void answer(int fd) {
+static void answer(struct thread *t, int fd) {
 	char buffer[BYTES];
 	ssize_t n = recv(fd, buffer, BYTES, MSG_DONTWAIT);
 	if (n < 0 && errno == EAGAIN)
 		return;
 	if (n > 0)
 		send(fd, buffer, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
-	else
+	else {
 		close(fd);
+		t->open--;
+	}
 }
 
 static void accept_some(struct thread *t, int ep) {
@@ -68,6 +72,7 @@ static void accept_some(struct thread *t, int ep) {
 			return;
 		}
 		t->accepted++;
+		t->open++;
 		watch(ep, EPOLL_CTL_ADD, fd, EPOLLIN, (uint64_t)fd);
 	}
 }
@@ -75,21 +80,23 @@ static void accept_some(struct thread *t, int ep) {
 static void *serve(void *arg) {
 	struct thread *t = arg;
 	struct epoll_event events[EVENTS];
-	int ep = epoll_create1(0), go_on = 1;
+	int ep = epoll_create1(0), stopping = 0;
 	watch(ep, EPOLL_CTL_ADD, t->listener, EPOLLIN | t->way->flags, (uint64_t)t->listener);
 	watch(ep, EPOLL_CTL_ADD, t->stop, EPOLLIN, (uint64_t)t->stop);
 	double before = clock_of(CLOCK_THREAD_CPUTIME_ID);
-	while (go_on) {
+	while (!stopping || t->open > 0) {
 		int n = epoll_wait(ep, events, EVENTS, -1);
 		t->turns++;
 		for (int i = 0; i < n; i++) {
 			int fd = events[i].data.fd;
 			if (fd == t->listener)
 				accept_some(t, ep);
-			else if (fd == t->stop)
-				go_on = 0;
-			else
-				answer(fd);
+			else if (fd != t->stop)
+				answer(t, fd);
+			else {
+				stopping = 1;
+				watch(ep, EPOLL_CTL_DEL, fd, 0, 0);
+			}
 		}
 	}
 	t->cpu = clock_of(CLOCK_THREAD_CPUTIME_ID) - before;
@@ -118,12 +125,12 @@ static int turn(int variant, double *figures) {
 			listener = open_port(&a, w);
 		threads[i] = (struct thread){.way = w, .listener = listener, .stop = stop};
 	}
-	for (int i = 0; i < THREADS; i++)
-		pthread_create(&threads[i].id, NULL, serve, &threads[i]);
 	double wall = clock_of(CLOCK_MONOTONIC);
-	for (int i = 0; i < CROWDS; i++)
+	for (int i = 0; i < CROWDS; i++) /* before anything is accepted: a copy of a descriptor would keep its connection */
 		if (other_side() == 0)
 			ask(&a);
+	for (int i = 0; i < THREADS; i++)
+		pthread_create(&threads[i].id, NULL, serve, &threads[i]);
 	for (int i = 0; i < CROWDS; i++)
 		wait(NULL);
 	wall = clock_of(CLOCK_MONOTONIC) - wall;
@@ -148,11 +155,15 @@ static int turn(int variant, double *figures) {
 }
 
 int main(void) {
-	struct experiment e = {"Short connections, two accepting threads",
-	                       {"us a connection", "1000/s", "busier thread", "in vain each", "turns each", NULL},
-	                       {"SO_REUSEPORT, 128 accepts an event", "SO_REUSEPORT, 1 accept an event",
-	                        "SO_REUSEPORT, 128, TCP_DEFER_ACCEPT", "one listener, EPOLLEXCLUSIVE, 128", "one listener, EPOLLEXCLUSIVE, 1",
-	                        "one listener, 128", "one listener, 1", NULL},
-	                       turn};
-	take_turns(&e);
+	for (together = 32; together > 0; together -= 31) {
+		char title[96];
+		snprintf(title, sizeof title, "Short connections, %d at a time, two accepting threads", CROWDS * together);
+		struct experiment e = {title,
+		                       {"us a connection", "1000/s", "busier thread", "in vain each", "turns each", NULL},
+		                       {"SO_REUSEPORT, 128 accepts an event", "SO_REUSEPORT, 1 accept an event",
+		                        "SO_REUSEPORT, 128, TCP_DEFER_ACCEPT", "one listener, EPOLLEXCLUSIVE, 128",
+		                        "one listener, EPOLLEXCLUSIVE, 1", "one listener, 128", "one listener, 1", NULL},
+		                       turn};
+		take_turns(&e);
+	}
 }
