@@ -1,6 +1,7 @@
 package pubproxy
 
 import (
+	"crypto/sha1"
 	"fmt"
 	"net"
 	"sync"
@@ -111,4 +112,27 @@ func fanOut(b *testing.B, minions int, topic string) {
 		_ = nc.Close()
 	}
 	readers.Wait()
+}
+
+// BenchmarkMatch finds the minion of a topic, each topic in turn, as with zmq_filtering: the topics are hexadecimal sums.
+func BenchmarkMatch(b *testing.B) {
+	for _, topics := range []int{100, 10_000} {
+		b.Run(fmt.Sprintf("topics=%d", topics), func(b *testing.B) {
+			var subscriptions tree
+			all := make([][]byte, topics)
+			for i := range all {
+				topic := fmt.Sprintf("%x", sha1.Sum(fmt.Append(nil, i)))
+				subscriptions.add(&minion{}, topic)
+				all[i] = []byte(topic)
+			}
+			found := 0
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				subscriptions.match(all[i*7919%topics], func(*minion) { found++ })
+			}
+			if found != b.N {
+				b.Errorf("%d found of %d", found, b.N)
+			}
+		})
+	}
 }
