@@ -85,8 +85,12 @@ func New(ctx context.Context, o Options) (*Server, error) {
 }
 
 func (s *Server) listen(ctx context.Context, address string) error {
+	network := "tcp"
+	if addr, err := netip.ParseAddrPort(address); err == nil && addr.Addr().Is4() {
+		network = "tcp4" // for "tcp", 0.0.0.0 would be every address of IPv6 as well
+	}
 	var config net.ListenConfig
-	listener, err := config.Listen(ctx, "tcp", address)
+	listener, err := config.Listen(ctx, network, address)
 	if err != nil {
 		return fmt.Errorf("status port: %w", err)
 	}

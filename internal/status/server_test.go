@@ -147,6 +147,26 @@ func TestPortTaken(t *testing.T) {
 	}
 }
 
+// Every address of IPv4 is not every address.
+func TestIPv4MeansIPv4(t *testing.T) {
+	o := healthy().options()
+	o.Listen = "0.0.0.0:0"
+	s, err := New(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if nc, err := net.Dial("tcp", fmt.Sprintf("[::1]:%d", s.Addr().Port())); err == nil {
+		t.Errorf("it listens on %v", nc.RemoteAddr())
+		_ = nc.Close()
+	}
+	nc, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", s.Addr().Port()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = nc.Close()
+}
+
 // A server that has failed is started again on the same port; one that is told to stop has not failed.
 func TestLives(t *testing.T) {
 	s, err := New(t.Context(), healthy().options())
