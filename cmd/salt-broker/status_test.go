@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -102,6 +104,57 @@ func TestHealthAndStatusOfARunningBroker(t *testing.T) {
 		fmt.Sprintf("salt-broker: nobody answers at 127.0.0.1:%d (status_interface, status_port): connect: connection refused: ", l.status))
 	if code, _, stderr, _ := asks(t, l, "status"); code != 1 || !strings.Contains(stderr, "nobody answers at") {
 		t.Errorf("status of no broker: %d %s", code, stderr)
+	}
+}
+
+// What happens in the process is what the port says.
+func TestMetricsOfARunningBroker(t *testing.T) {
+	t.Parallel()
+	l, _ := launchReady(t, nil)
+	transport := &http.Transport{DisableKeepAlives: true}
+	get := func(path string) (int, string) {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d%s", l.status, path), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := transport.RoundTrip(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = answer.Body.Close() }()
+		text, err := io.ReadAll(answer.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer.StatusCode, string(text)
+	}
+	has := func(line string) {
+		t.Helper()
+		for late := time.Now().Add(patience); ; {
+			code, text := get("/metrics")
+			if code == http.StatusOK && strings.Contains(text, "\n"+line+"\n") {
+				return
+			}
+			if time.Now().After(late) {
+				t.Fatalf("no %s: %d %s", line, code, text)
+			}
+		}
+	}
+	has(`salt_broker_minions{channel="publish"} 0`)
+	has(`salt_broker_connections_ended_total{channel="publish",reason="not_zmtp"} 0`)
+	nc, err := net.Dial("tcp", fmt.Sprint("127.0.0.1:", l.publish))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	has(`salt_broker_minions{channel="publish"} 1`)
+	if _, err := nc.Write([]byte("GET / HTTP/1.1\r\n\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	has(`salt_broker_connections_ended_total{channel="publish",reason="not_zmtp"} 1`)
+	has(`salt_broker_minions{channel="publish"} 0`)
+	if code, _ := get("/debug/pprof/"); code != http.StatusNotFound {
+		t.Errorf("profiles without status_pprof: %d", code)
 	}
 }
 
