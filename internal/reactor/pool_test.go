@@ -15,6 +15,10 @@ func TestPoolGet(t *testing.T) {
 		{"the smallest", smallest, smallest, smallest},
 		{"one more", smallest + 1, 2 * smallest, 2 * smallest},
 		{"in between", 40_000, 65536, 65536},
+		{"one more than that", 65537, 80 << 10, 80 << 10},
+		{"a little more than a quarter", 100_000, 112 << 10, 112 << 10},
+		{"a file chunk", 1<<20 + 300, 1280 << 10, 1280 << 10},
+		{"nearly the largest", largest - 1, largest, largest},
 		{"the largest", largest, largest, largest},
 		{"larger than any", largest + 1, largest + 1, 0},
 	} {
@@ -54,6 +58,9 @@ func TestPoolPutForeign(t *testing.T) {
 		{"smallest", 512, 512},
 		{"odd", 1500, 1024},
 		{"nearly the next", 2047, 1024},
+		{"quarter", 100_000, 96 << 10},
+		{"exactly a quarter", 96 << 10, 96 << 10},
+		{"less than two", 1<<21 - 1, 1792 << 10},
 		{"largest", 4 << 20, 4 << 20},
 		{"too large", 4<<20 + 1, 0},
 	} {
@@ -81,7 +88,7 @@ func TestPoolPutForeign(t *testing.T) {
 
 func TestPoolIsBounded(t *testing.T) {
 	var p pool
-	for range 20 {
+	for range 100 {
 		p.put(make([]byte, 1<<20))
 	}
 	if p.bytes > poolBytes || p.bytes < poolBytes-1<<20 {
@@ -118,5 +125,20 @@ func TestPoolTrim(t *testing.T) {
 	p.trim()
 	if cap(p.get(size)) != size {
 		t.Error("nothing to lend after trim")
+	}
+}
+
+// Every size fits into its class, and no smaller class has room for it.
+func TestPoolClasses(t *testing.T) {
+	last := -1
+	for n := 1; n <= 1<<largestClass; n += max(1, n/1000) {
+		i, size := classOf(n)
+		if size < n || i < last || i > last+1 && last >= 0 || classWithin(size) != i || size > 1<<smallestClass && classWithin(size-1) != i-1 {
+			t.Fatalf("%d bytes: class %d of %d bytes after class %d; within: %d", n, i, size, last, classWithin(size))
+		}
+		last = i
+	}
+	if want := len(new(pool).classes) - 1; last != want {
+		t.Errorf("the last class is %d, want %d", last, want)
 	}
 }

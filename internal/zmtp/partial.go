@@ -28,11 +28,16 @@ func (s *Stream) hold(p []byte, walked, frames int, lim *Limits) {
 	s.held = m
 }
 
-// append adds p to what is held. When the buffer is full it is exchanged for one of twice the size: what has come is
-// copied once or twice on average, and no length that was only declared takes memory.
-func (m *partial) append(p []byte, lim *Limits) {
+// append adds p to what is held, of what will be so many bytes in all. When the buffer is full it is exchanged for one of
+// twice the size, or of those bytes if they are fewer: what has come is copied once or twice on average, and no length that
+// was only declared takes memory.
+func (m *partial) append(p []byte, all uint64, lim *Limits) {
 	if n := len(m.buf) + len(p); n > cap(m.buf) {
-		larger := append(lim.get(max(n, 2*cap(m.buf))), m.buf...)
+		size := max(n, 2*cap(m.buf))
+		if uint64(n) <= all && all < uint64(size) {
+			size = int(all)
+		}
+		larger := append(lim.get(size), m.buf...)
 		lim.put(m.buf)
 		m.buf = larger
 	}

@@ -120,7 +120,7 @@ func (s *Stream) greeting(p []byte, lim *Limits, sink Sink) (rest []byte, err er
 	seen := p
 	if s.held != nil {
 		n := min(GreetingSize-len(s.held.buf), len(p))
-		s.held.append(p[:n], lim)
+		s.held.append(p[:n], GreetingSize, lim)
 		seen, p = s.held.buf, p[n:]
 	}
 	g, done, err := ParseGreeting(seen)
@@ -194,7 +194,7 @@ func (s *Stream) resume(p []byte, lim *Limits, sink Sink) (rest []byte, err erro
 	m := s.held
 	h, ok, err := ParseHeader(m.buf[m.walked:])
 	for !ok && err == nil && len(p) > 0 { // at most nine times: how long a header is stands in it
-		m.append(p[:1], lim)
+		m.append(p[:1], 0, lim)
 		p = p[1:]
 		h, ok, err = ParseHeader(m.buf[m.walked:])
 	}
@@ -206,12 +206,13 @@ func (s *Stream) resume(p []byte, lim *Limits, sink Sink) (rest []byte, err erro
 	}
 
 	body := m.walked + h.Len
-	missing := h.Size - uint64(len(m.buf)-body)
+	all := uint64(body) + h.Size
+	missing := all - uint64(len(m.buf))
 	if missing > uint64(len(p)) {
-		m.append(p, lim)
+		m.append(p, all, lim)
 		return nil, nil
 	}
-	m.append(p[:missing], lim)
+	m.append(p[:missing], all, lim)
 	p = p[missing:]
 
 	switch {
