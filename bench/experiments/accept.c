@@ -1,9 +1,9 @@
 /*
  * Short connections on two accepting threads: who is woken for which?
  *
- * Two processes of their own connect, send 64 B, read 64 B and close, 32 connections each at a time, then 1. Two threads
- * here accept, answer and see the end. Measured is the processor time of both for a connection, how evenly connections are spread (the
- * part of the busier thread, 0.50 at best), and calls of accept that found nothing.
+ * Two processes of their own connect, send 64 B, read 64 B and close, 32 connections each at a time, then 1. Two
+ * threads here accept, answer and see the end. Measured is the processor time of both for a connection, how evenly
+ * connections are spread (the part of the busier thread, 0.50 at best), and calls of accept that found nothing.
  */
 #include "turns.h"
 #include <pthread.h>

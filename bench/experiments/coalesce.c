@@ -1,8 +1,9 @@
 /*
  * Two small pieces to send, a header of 9 B and a body of 400 B: together or each by itself, at once or held back?
  *
- * 32 connections to a process of its own, which returns a byte when it has both pieces. This one sends both pieces on each
- * connection and then waits for all the bytes. Measured is the processor time of sending, and how long a round takes.
+ * 32 connections to a process of its own, which returns a byte when it has both pieces. This one sends both pieces on
+ * each connection and then waits for all the bytes. Measured is the processor time of sending, and how long a round
+ * takes.
  */
 #include "turns.h"
 

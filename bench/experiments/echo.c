@@ -1,9 +1,9 @@
 /*
  * A request and its reply: how are events learned, how are bytes taken, and should a loop look again before it sleeps?
  *
- * A process of its own has 200 connections (20, and 1, for the second question) with one request of 400 B under way on each;
- * this one returns every request on one thread. Measured is the processor time of that thread for a request, from the first
- * request to the last connection's end.
+ * A process of its own has 200 connections (20, and 1, for the second question) with one request of 400 B under way on
+ * each; this one returns every request on one thread. Measured is the processor time of that thread for a request,
+ * from the first request to the last connection's end.
  */
 #include "uring.h"
 #include <sys/ioctl.h>

@@ -1,12 +1,12 @@
 /*
  * One message to 2,000 connections: which system call sends it?
  *
- * A process of its own reads, and throws away without copying. What is measured is the processor time of sending until the
- * kernel has everything, with waiting for room and, for MSG_ZEROCOPY, with reading the completions. Before the next message
- * all readers have the last one; that wait does not count.
+ * A process of its own reads, and throws away without copying. What is measured is the processor time of sending until
+ * the kernel has everything, with waiting for room and, for MSG_ZEROCOPY, with reading the completions. Before the
+ * next message all readers have the last one; that wait does not count.
  *
- * Each small message wakes the reader when it sleeps, on this very machine, which a minion elsewhere does not do. So one
- * measurement has a reader that is not woken: it reads when everything has been sent.
+ * Each small message wakes the reader when it sleeps, on this very machine, which a minion elsewhere does not do. So
+ * one measurement has a reader that is not woken: it reads when everything has been sent.
  */
 #include "uring.h"
 #include <linux/errqueue.h>

@@ -1,12 +1,12 @@
 /*
  * What all experiments share: variants of the same work, in turn, and a table of medians.
  *
- * In a round each variant has one turn and the next round begins with the next variant, so that what else the machine does
- * disturbs all of them alike. A ratio is the median of the ratios of each round, to the first variant. TURNS=n in the
- * environment says how many rounds there are, 9 without it; one more in front does not count.
+ * In a round each variant has one turn and the next round begins with the next variant, so that what else the machine
+ * does disturbs all of them alike. A ratio is the median of the ratios of each round, to the first variant. TURNS=n in
+ * the environment says how many rounds there are, 9 without it; one more in front does not count.
  *
- * Processor time is that of the side that is measured, user and system; the other side is a process of its own. On loopback
- * the kernel's work for receiving is mostly done in the context of who sends, and counts there.
+ * Processor time is that of the side that is measured, user and system; the other side is a process of its own. On
+ * loopback the kernel's work for receiving is mostly done in the context of who sends, and counts there.
  */
 #pragma once
 #define _GNU_SOURCE
