@@ -184,7 +184,7 @@ func TestMemory(t *testing.T) {
 	if err := os.Unsetenv("GOMEMLIMIT"); err != nil { // t.Setenv brings back what there was
 		t.Fatal(err)
 	}
-	if got, want := boundMemory(c), int64(500+20+256)<<20; got != want {
+	if got, want := boundMemory(c), int64(500+20+512)<<20; got != want {
 		t.Errorf("%d bytes, want %d", got, want)
 	}
 }
