@@ -72,7 +72,8 @@ func newFanout(p *Proxy, l *reactor.Loop) *fanout {
 		MaxCommand: maxTopicBytes + 64,
 		Buffers:    l,
 	}
-	f.account = p.options.Buffers.Open(l, &f.held, func() bool { return true }, admission.ErrBuffers)
+	nobodyStops := func() bool { return false } // so nobody needs a turn to be read on
+	f.account = p.options.Buffers.Open(l, &f.held, nobodyStops, admission.ErrBuffers)
 	f.found, f.work = f.match, f.run
 	return f
 }
