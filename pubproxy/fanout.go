@@ -122,17 +122,28 @@ func (f *fanout) caughtUp() bool {
 
 // broadcast writes whole messages to every minion that wants all of them.
 func (f *fanout) broadcast(chunk []byte, messages uint64) {
-	delivered, whole := uint64(0), uint64(0)
-	for i := 0; i < len(f.current); {
-		m := f.current[i]
-		n := m.conn.TryWrite(chunk)
-		if n == len(chunk) {
-			delivered += messages
-			whole++
-			i++
-			continue
+	var (
+		minions          [reactor.MaxBatch]*minion
+		conns            [reactor.MaxBatch]*reactor.Conn
+		took             [reactor.MaxBatch]int
+		delivered, whole uint64
+	)
+	// From the end: whom fallBehind takes out of current, the last one takes the place of, and that has had its turn.
+	for left := len(f.current); left > 0; {
+		n := copy(minions[:], f.current[max(0, left-len(minions)):left])
+		left -= n
+		for i, m := range minions[:n] {
+			conns[i] = m.conn
 		}
-		f.fallBehind(m, f.pos, n) // takes it out of current: another is at i now
+		f.loop.TryWriteAll(conns[:n], chunk, took[:n])
+		for i, m := range minions[:n] {
+			if took[i] == len(chunk) {
+				delivered += messages
+				whole++
+				continue
+			}
+			f.fallBehind(m, f.pos, took[i])
+		}
 	}
 	if delivered > 0 {
 		f.deliveries.Add(delivered)

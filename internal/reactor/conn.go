@@ -195,6 +195,11 @@ func (c *Conn) TryWrite(p []byte) int {
 		return 0
 	}
 	n, errno := send(c.fd, p)
+	return c.tried(p, n, errno)
+}
+
+// tried says how much of p was taken, and does what follows from it.
+func (c *Conn) tried(p []byte, n int, errno unix.Errno) int {
 	if errno != 0 && errno != unix.EAGAIN {
 		c.Close(errno)
 		return 0

@@ -39,6 +39,9 @@ type Loop struct {
 	slept     timeOfLoop // when the last wait began that was one
 	table     table
 	pool      pool
+	ring      *ring // nil: not yet, or not at all
+	ringed    bool  // it has been tried to make one
+	sending   []byte
 	timers    timers
 	listeners []*socket
 	scratch   []byte
@@ -387,6 +390,10 @@ func (l *Loop) release() {
 		s.shut()
 	}
 	l.conns.Store(0)
+	if l.ring != nil {
+		l.ring.close()
+		l.ring = nil
+	}
 	l.mu.Lock() // nobody is waking the loop
 	defer l.mu.Unlock()
 	_ = unix.Close(l.epfd)
