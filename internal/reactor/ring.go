@@ -42,16 +42,16 @@ const (
 
 // submission is struct io_uring_sqe as far as a send needs it (include/uapi/linux/io_uring.h).
 type submission struct {
-	opcode        uint8
-	_             uint8  // flags
-	_             uint16 // priority
-	fd            int32
-	_             uint64 // offset
-	address       uint64
-	length        uint32
-	messageFlags  uint32
-	userData      uint64
-	_             [24]byte
+	opcode       uint8
+	_            uint8  // flags
+	_            uint16 // priority
+	fd           int32
+	_            uint64 // offset
+	address      uint64
+	length       uint32
+	messageFlags uint32
+	userData     uint64
+	_            [24]byte
 }
 
 // completion is struct io_uring_cqe.
