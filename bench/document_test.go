@@ -6,6 +6,8 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -54,5 +56,44 @@ func TestNiceStep(t *testing.T) {
 		if got := niceStep(top); got != want {
 			t.Errorf("%v for %v, want %v", got, top, want)
 		}
+	}
+}
+
+// TestDocumentsSayWhatTheRecordsSay: `go run ./bench -document` makes them so.
+func TestDocumentsSayWhatTheRecordsSay(t *testing.T) {
+	all, plot, err := fromRecords("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := map[string]bool{}
+	for _, name := range documents {
+		text, err := os.ReadFile(filepath.Join("..", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		now, err := all.into(string(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if now != string(text) {
+			t.Errorf("%s has other figures than the records: run `go run ./bench -document`", name)
+		}
+		for figures := range all {
+			if strings.Contains(string(text), ".. figures: "+figures+"\n") {
+				used[figures] = true
+			}
+		}
+	}
+	for name := range all {
+		if !used[name] {
+			t.Errorf("no document shows the figures %q", name)
+		}
+	}
+	drawn, err := os.ReadFile(filepath.Join("..", growthPlot))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(drawn) != plot {
+		t.Errorf("%s is not what the record says: run `go run ./bench -document`", growthPlot)
 	}
 }
