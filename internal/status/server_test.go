@@ -114,7 +114,7 @@ func TestPaths(t *testing.T) {
 			url := serve(t, o)
 			profiles := map[bool]int{false: http.StatusNotFound, true: http.StatusOK}[pprof]
 			for path, want := range map[string]int{
-				"/metrics": 200, "/livez": 200, "/readyz": 200, "/status": 200, "/nothing": 404,
+				"/": 200, "/metrics": 200, "/livez": 200, "/readyz": 200, "/status": 200, "/nothing": 404,
 				"/debug/pprof/": profiles, "/debug/pprof/heap": profiles, "/debug/pprof/cmdline": profiles, "/debug/pprof/symbol": profiles,
 				"/debug/pprof/allocs": profiles, "/debug/pprof/trace?seconds=0.01": profiles,
 			} {
