@@ -236,6 +236,8 @@ func TestStrangersAtThePorts(t *testing.T) {
 				return
 			}
 			_, _ = nc.Write([]byte("HTTP/1.0 404 Not Found\r\n\r\nnothing here\n"))
+			_ = nc.(*net.TCPConn).CloseWrite()
+			_, _ = io.Copy(io.Discard, nc) // closing with something unread would be a reset
 			nc.Close()
 		}
 	}()
