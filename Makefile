@@ -70,6 +70,14 @@ outage: ## the long form of test/outage: 5,000 minions while the master is away,
 	$(GO) test -tags=long -v -count=1 -run=TestOrderExperiment ./retproxy
 	$(GO) test -tags=long -v -count=1 -run=TestHeartbeatsCostLittle ./test/footprint
 
+# Part of `make interop` as well, for some seconds. PAGETIME=0s is enough but for the picture in docs.
+PAGETIME ?= 4m
+.PHONY: page
+page: ## the page of the status port in Chromium, under load for PAGETIME; leaves docs/status-page.png
+	SALT_BROKER_REQUIRE_TOOLS=1 SALT_BROKER_ARTIFACTS=$(CURDIR)/bin/page SALT_BROKER_PAGE_TIME=$(PAGETIME) \
+	  $(GO) test -v -count=1 -timeout=20m ./test/page
+	cp bin/page/status-page.png docs/status-page.png
+
 .PHONY: chaos
 chaos: ## a bad network around both proxies for CHAOSTIME, fresh seeds; says each
 	SALT_BROKER_CHAOS_TIME=$(CHAOSTIME) CGO_ENABLED=1 $(GO) test -race -tags=long -count=1 -v -timeout=0 -run=FreshSeeds ./test/chaos

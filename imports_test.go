@@ -49,6 +49,7 @@ var mayImport = map[string][]string{
 	"test/hostile":   {},
 	"test/interop":   {},
 	"test/outage":    {},
+	"test/page":      {},
 	"test/service":   {},
 }
 
