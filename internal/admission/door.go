@@ -54,7 +54,7 @@ type Options struct {
 }
 
 // Door admits connections to the loops of one group. Its methods belong to the loop of the connection at hand; Counts,
-// Accepted, Open, Pings and Close are safe from anywhere.
+// Accepted, Open, Pings, Apply and Close are safe from anywhere.
 type Door struct {
 	options    Options
 	group      *reactor.Group
@@ -62,9 +62,9 @@ type Door struct {
 	addr       netip.AddrPort
 	hello      []byte              // greeting and READY: nobody waits for the other side's
 	handshakes []*reactor.Activity // by loop
-	watches    []*heartbeat.Watch  // by loop; nil ones watch nothing
+	watches    []*heartbeat.Watch  // by loop
 	ends       map[string]*end     // immutable
-	limits     *limits
+	limits     []*limits           // by loop, all the same but while Apply changes them
 	journal    *journal
 	accepted   atomic.Uint64
 
@@ -80,10 +80,11 @@ func Open(ctx context.Context, g *reactor.Group, o Options) (*Door, error) {
 		group:   g,
 		hello:   zmtp.AppendReady(zmtp.AppendGreeting(nil), o.As),
 		ends:    newEnds(),
-		limits:  newLimits(o),
 		journal: newJournal(o.Log),
 	}
+	rules := newLimits(o)
 	for _, l := range g.Loops() {
+		d.limits = append(d.limits, rules)
 		d.handshakes = append(d.handshakes, l.NewActivity(o.HandshakeTimeout, d.expired))
 		d.watches = append(d.watches, heartbeat.New(l, o.HeartbeatInterval, o.HeartbeatTimeout))
 	}
@@ -132,7 +133,7 @@ func (d *Door) Pings() (sent uint64) {
 
 func (d *Door) accept(c *reactor.Conn) reactor.Handler {
 	d.accepted.Add(1)
-	if refusal := d.limits.enter(c.RemoteAddr().Addr()); refusal != nil {
+	if refusal := d.limits[c.Loop().Index()].enter(c.RemoteAddr().Addr()); refusal != nil {
 		d.told(c, refusal)
 		return nil
 	}

@@ -65,7 +65,7 @@ func newEnds() map[string]*end {
 
 // Ended counts the end of a connection and says what an operator should know of it. Handlers call it from Closed, once.
 func (d *Door) Ended(c *reactor.Conn, reason error) {
-	d.limits.leave(c.RemoteAddr().Addr())
+	d.limits[c.Loop().Index()].leave(c.RemoteAddr().Addr())
 	d.told(c, reason)
 }
 

@@ -10,7 +10,7 @@ import (
 // means n, so the counts stand under one lock; it is taken when a connection comes or goes, and only where there is a
 // limit to keep.
 type limits struct {
-	// Set before the door opens.
+	// Not changed afterwards: a door gets others.
 	allow, deny   []netip.Prefix
 	most, mostOf  int // connections, and of one address; 0: any number
 	tooMany       *Refusal
@@ -59,6 +59,19 @@ func (l *limits) enter(addr netip.Addr) *Refusal {
 	}
 	l.count++
 	return nil
+}
+
+// inherit counts a connection that is in already, whatever the limits are.
+func (l *limits) inherit(addr netip.Addr) {
+	if l.most == 0 && l.mostOf == 0 {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.count++
+	if l.of != nil {
+		l.of[addr]++
+	}
 }
 
 // leave takes back what enter has counted.

@@ -114,7 +114,7 @@ func (a *Account) turned() {
 		return
 	}
 	a.budget.press()
-	if used > a.budget.limit && a.loop.Now() >= a.looked+overInterval {
+	if used > a.budget.limit.Load() && a.loop.Now() >= a.looked+overInterval {
 		a.looked = a.loop.Now()
 		a.loop.Post(a.look)
 	}
@@ -135,8 +135,8 @@ func (a *Account) look() {
 		a.pressed, a.flowed = true, a.loop.Now()
 		a.eachHolder(func(_ *reactor.Conn, h Holder) { h.Flow() })
 	}
-	if used > b.limit/100*closePercent {
-		a.cut(used - b.limit)
+	if limit := b.limit.Load(); used > limit/100*closePercent {
+		a.cut(used - limit)
 	}
 	a.rotate()
 	if a.looking == nil {

@@ -33,10 +33,10 @@ const (
 // Budget is the bound, shared by all loops of a process. A nil Budget bounds nothing. Its methods are safe from any
 // goroutine.
 type Budget struct {
-	limit int64
-	log   logrus.FieldLogger
-	tell  rate.Sometimes
+	log  logrus.FieldLogger
+	tell rate.Sometimes
 
+	limit   atomic.Int64
 	used    atomic.Int64
 	pressed atomic.Bool // reading has stopped for those with more than their share
 	told    atomic.Bool // the log knows
@@ -49,7 +49,8 @@ type Budget struct {
 
 // New makes a budget of limit bytes. log hears when it gets tight.
 func New(limit int64, log logrus.FieldLogger) *Budget {
-	b := &Budget{limit: limit, log: log, tell: rate.Sometimes{First: 1, Interval: tellInterval}}
+	b := &Budget{log: log, tell: rate.Sometimes{First: 1, Interval: tellInterval}}
+	b.limit.Store(limit)
 	b.accounts.Store(&[]*Account{})
 	return b
 }
@@ -59,8 +60,11 @@ func (b *Budget) Limit() int64 {
 	if b == nil {
 		return 0
 	}
-	return b.limit
+	return b.limit.Load()
 }
+
+// SetLimit changes the bound. One that is passed by what is buffered already counts from the next that is.
+func (b *Budget) SetLimit(limit int64) { b.limit.Store(limit) }
 
 // Used returns how many bytes are buffered now, to within 64 KiB a loop.
 func (b *Budget) Used() int64 {
@@ -73,8 +77,8 @@ func (b *Budget) Used() int64 {
 // Pressed says whether reading has stopped for those who hold more than their share.
 func (b *Budget) Pressed() bool { return b != nil && b.pressed.Load() }
 
-func (b *Budget) near() int64 { return b.limit / 100 * nearPercent }
-func (b *Budget) easy() int64 { return b.limit / 100 * easyPercent }
+func (b *Budget) near() int64 { return b.limit.Load() / 100 * nearPercent }
+func (b *Budget) easy() int64 { return b.limit.Load() / 100 * easyPercent }
 
 // press begins the time of stopped reading.
 func (b *Budget) press() {
@@ -85,7 +89,7 @@ func (b *Budget) press() {
 		b.told.Store(true)
 		b.log.Warnf("buffers are nearly full (%d of %d MiB, max_buffered_bytes): minions that hold more than their share are "+
 			"not read from until there is room. Usual causes: the master is away or slow, or large files go to slow minions",
-			b.used.Load()>>20, b.limit>>20)
+			b.used.Load()>>20, b.limit.Load()>>20)
 	})
 	for _, a := range *b.accounts.Load() {
 		a.loop.Post(a.look)
@@ -114,5 +118,5 @@ func (b *Budget) share() int64 {
 	for _, a := range *b.accounts.Load() {
 		connections += a.loop.Connections()
 	}
-	return b.limit / int64(8*max(connections, 1))
+	return b.limit.Load() / int64(8*max(connections, 1))
 }

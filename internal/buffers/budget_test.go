@@ -368,3 +368,24 @@ func TestWhatPeersDoNotReadCounts(t *testing.T) {
 	go func() { _, _ = io.Copy(io.Discard, peer) }()
 	r.until("it to have gone", func() bool { return r.budget.Used() < mebi })
 }
+
+// Another limit holds for what is buffered already: reading stops when the next bytes come.
+func TestSetLimit(t *testing.T) {
+	r := start(t, 64*mebi, 1)
+	h, peer := r.connect(0, true)
+	if err := <-send(peer, 8*mebi, ""); err != nil {
+		t.Fatal(err)
+	}
+	r.until("what is sent to be held", func() bool { return h.held.Load() == 8*mebi })
+	if r.budget.Pressed() {
+		t.Error("pressed with an eighth")
+	}
+	r.budget.SetLimit(10 * mebi)
+	if limit := r.budget.Limit(); limit != 10*mebi {
+		t.Errorf("the limit is %d", limit)
+	}
+	if err := <-send(peer, mebi, ""); err != nil {
+		t.Fatal(err)
+	}
+	r.until("the new limit to hold", r.budget.Pressed)
+}

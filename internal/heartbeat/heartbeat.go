@@ -8,6 +8,7 @@
 package heartbeat
 
 import (
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -32,8 +33,12 @@ func (silence) Timeout() bool { return true }
 // ErrSilent is the reason with which a peer that did not answer is closed.
 var ErrSilent error = silence{}
 
+// never is the interval of a watch that has none.
+const never = math.MaxInt64
+
 // Watch watches connections of one loop; its methods belong to that loop, but for Counts. A nil Watch watches nothing.
 type Watch struct {
+	loop  *reactor.Loop
 	quiet *reactor.Activity // waiting for the interval to pass
 	asked *reactor.Activity // got a PING; nil: nobody is given up
 
@@ -49,23 +54,49 @@ func (w *Watch) Counts() (pings, silent uint64) {
 	return w.pings.Load(), w.silent.Load()
 }
 
-// New makes a Watch; nil when the interval is 0. With a timeout of 0 silent peers get a PING every interval and are kept.
-// The handlers of what is added must be Peers.
+// New makes a Watch. With an interval of 0 nobody is asked anything; with a timeout of 0 silent peers get a PING every
+// interval and are kept. The handlers of what is added must be Peers.
 func New(l *reactor.Loop, interval, timeout time.Duration) *Watch {
-	if interval <= 0 {
-		return nil
-	}
-	w := &Watch{}
-	w.quiet = l.NewActivity(interval, w.ask)
+	w := &Watch{loop: l}
+	w.quiet = l.NewActivity(orNever(interval), w.ask)
 	w.quiet.CountSending() // who takes a large message piece by piece lives
-	if timeout > 0 {
-		w.asked = l.NewActivity(timeout, func(c *reactor.Conn) {
+	w.setTimeout(interval, timeout)
+	return w
+}
+
+// Set changes both times, for those who are watched already too: they stay, and are asked when the new interval has
+// passed. Who has been asked and does not answer has the new timeout.
+func (w *Watch) Set(interval, timeout time.Duration) {
+	w.setTimeout(interval, timeout)
+	w.quiet.SetTimeout(orNever(interval))
+}
+
+func (w *Watch) setTimeout(interval, timeout time.Duration) {
+	switch {
+	case interval <= 0 || timeout <= 0:
+		if w.asked == nil {
+			return
+		}
+		for c := w.asked.First(); c != nil; c = w.asked.First() {
+			w.quiet.Add(c)
+		}
+		w.asked = nil
+	case w.asked == nil:
+		w.asked = w.loop.NewActivity(timeout, func(c *reactor.Conn) {
 			w.silent.Add(1)
 			c.Close(ErrSilent)
 		})
 		w.asked.CountSending()
+	default:
+		w.asked.SetTimeout(timeout)
 	}
-	return w
+}
+
+func orNever(interval time.Duration) time.Duration {
+	if interval <= 0 {
+		return never
+	}
+	return interval
 }
 
 // Add begins to watch a connection, alive now.

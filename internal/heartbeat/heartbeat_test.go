@@ -17,6 +17,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // peer counts its PINGs, and answers what it is told to.
 type peer struct {
+	loop   *reactor.Loop
 	watch  *Watch
 	conn   *reactor.Conn
 	pings  chan time.Duration
@@ -46,7 +47,7 @@ func watched(t *testing.T, interval, timeout time.Duration, fail error) (*peer, 
 	}
 	l := g.Loops()[0]
 	p := &peer{
-		watch: New(l, interval, timeout), fail: fail,
+		loop: l, watch: New(l, interval, timeout), fail: fail,
 		pings: make(chan time.Duration, 100), closed: make(chan error, 1),
 	}
 	ln, err := g.Listen(t.Context(), reactor.ListenOptions{
@@ -126,16 +127,72 @@ func TestPingThatFailsCloses(t *testing.T) {
 
 func TestNoIntervalWatchesNothing(t *testing.T) {
 	p, nc := watched(t, 0, time.Millisecond, nil)
-	if p.watch != nil {
-		t.Fatal("there is a watch")
-	}
-	if _, err := nc.Write([]byte("x")); err != nil { // Add and Alive have been called on nil by the end
+	if _, err := nc.Write([]byte("x")); err != nil { // Add and Alive have been called by the end
 		t.Fatal(err)
 	}
 	_ = nc.Close()
 	if err := <-p.closed; !errors.Is(err, io.EOF) {
 		t.Errorf("closed with %v", err)
 	}
+	if pings, _ := p.watch.Counts(); pings != 0 {
+		t.Errorf("%d PINGs", pings)
+	}
+}
+
+// TestNobodysWatch: nil is a watch as well.
+func TestNobodysWatch(t *testing.T) {
+	var w *Watch
+	w.Add(nil)
+	w.Alive(nil)
+	w.Remove(nil)
+	if pings, silent := w.Counts(); pings != 0 || silent != 0 {
+		t.Error("it counts")
+	}
+}
+
+// Other times hold for those who are watched already.
+func TestSet(t *testing.T) {
+	set := func(p *peer, nc net.Conn, interval, timeout time.Duration) {
+		t.Helper()
+		if _, err := nc.Write([]byte("x")); err != nil { // so conn is there
+			t.Fatal(err)
+		}
+		done := make(chan struct{})
+		p.loop.Post(func() { p.watch.Set(interval, timeout); close(done) })
+		<-done
+	}
+	t.Run("from never", func(t *testing.T) {
+		p, nc := watched(t, 0, 0, nil)
+		set(p, nc, time.Millisecond, 20*time.Millisecond)
+		if err := <-p.closed; !errors.Is(err, ErrSilent) {
+			t.Errorf("closed with %v", err)
+		}
+	})
+	t.Run("to no end", func(t *testing.T) {
+		p, nc := watched(t, time.Millisecond, time.Minute, nil)
+		<-p.pings
+		set(p, nc, time.Millisecond, 0) // who has been asked is asked again
+		for range 3 {
+			<-p.pings
+		}
+	})
+	t.Run("to never", func(t *testing.T) {
+		p, nc := watched(t, time.Millisecond, time.Minute, nil)
+		<-p.pings
+		set(p, nc, 0, time.Millisecond)
+		for len(p.pings) > 0 {
+			<-p.pings
+		}
+		set(p, nc, time.Hour, time.Minute)
+		set(p, nc, time.Hour, 20*time.Millisecond)
+		set(p, nc, time.Millisecond, 20*time.Millisecond)
+		if err := <-p.closed; !errors.Is(err, ErrSilent) {
+			t.Errorf("closed with %v", err)
+		}
+		if len(p.pings) != 1 {
+			t.Errorf("%d PINGs since", len(p.pings))
+		}
+	})
 }
 
 func TestNoTimeoutAsksAgainAndAgain(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -76,13 +77,18 @@ type State struct {
 
 // Link keeps one connection to one port of a master: as long as [Link.Run] runs, it is connected or tries to be.
 type Link struct {
-	// Set by NewLink, not changed afterwards.
-	opts Options
-
 	// Owned by Run.
+	opts        Options
 	attempts    uint64
 	connections uint64
 	report      reporter
+
+	// What Apply has left for Run.
+	mu      sync.Mutex
+	wanted  Options            // the newest
+	fresh   bool               // Run does not have them yet
+	leave   context.CancelFunc // ends the attempt or the connection; nil: there is none
+	changed chan struct{}      // has room for one: the pause is over
 
 	// Written by Run, read by anyone.
 	state   atomic.Pointer[State]
@@ -91,6 +97,14 @@ type Link struct {
 
 // NewLink makes a link that does nothing until [Link.Run] is called.
 func NewLink(o Options) *Link {
+	o = o.withDefaults()
+	l := &Link{wanted: o, changed: make(chan struct{}, 1)}
+	l.become(o)
+	l.state.Store(&State{Master: o.Address, Since: time.Now()})
+	return l
+}
+
+func (o Options) withDefaults() Options {
 	if o.DialTimeout <= 0 {
 		o.DialTimeout = defaultDialTimeout
 	}
@@ -106,12 +120,7 @@ func NewLink(o Options) *Link {
 		silent.SetOutput(nowhere{})
 		o.Log = silent
 	}
-	l := &Link{
-		opts:   o,
-		report: reporter{log: o.Log.WithField("master", o.Address), settled: o.Backoff.Max},
-	}
-	l.state.Store(&State{Master: o.Address, Since: time.Now()})
-	return l
+	return o
 }
 
 // State returns what the link does now. Any goroutine may ask.
@@ -122,8 +131,8 @@ func (l *Link) State() State { return *l.state.Load() }
 //
 // Each live connection is given to serve: the handshake is done, what the master sent after its READY has not been
 // touched, no deadline is set, and v is what the master's greeting says. nc is a bare *net.TCPConn, so an event loop can
-// take over its descriptor. serve owns nc and returns when the connection is dead, with the reason; its ctx is that of
-// Run. Run closes nc (once more, if serve has done so), waits for its back-off and dials again. serve is never called
+// take over its descriptor. serve owns nc and returns when the connection is dead, with the reason; its ctx
+// ends with that of Run, and when Apply has named another master: serve must return then. Run closes nc (once more, if serve has done so), waits for its back-off and dials again. serve is never called
 // while a call of it is running.
 //
 // Run may be called again after it has returned, but not twice at a time.
@@ -132,26 +141,39 @@ func (l *Link) Run(ctx context.Context, serve func(ctx context.Context, nc net.C
 		return errors.New("master link: Run is running already")
 	}
 	defer l.running.Store(false)
-	target, err := parseTarget(l.opts.Address, l.opts.SourceAddress)
-	if err != nil {
-		return err
-	}
-
 	defer l.disconnected(nil) // also when serve panics
 
 	wait := l.opts.Backoff.start()
 	for ctx.Err() == nil {
-		lived, err := l.once(ctx, target, serve)
+		life, leave := context.WithCancel(ctx)
+		if l.renew(leave) {
+			wait = l.opts.Backoff.start()
+		}
+		target, err := parseTarget(l.opts.Address, l.opts.SourceAddress)
+		if err != nil {
+			leave()
+			return err
+		}
+		lived, err := l.once(life, target, serve)
+		moved := life.Err() != nil
+		leave()
 		if ctx.Err() != nil {
 			break // the error is our own doing
 		}
+		if moved {
+			l.disconnected(nil)
+			continue
+		}
 		l.disconnected(err)
+		if lived > 0 {
+			l.calm()
+		}
 		if lived >= l.opts.Backoff.Max {
 			wait = l.opts.Backoff.start()
 		}
 		pause := wait.next()
 		l.report.failed(time.Now(), err, lived, pause)
-		sleep(ctx, pause)
+		l.sleep(ctx, pause)
 	}
 	return nil
 }
@@ -241,12 +263,13 @@ func addrPort(a net.Addr) netip.AddrPort {
 	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 }
 
-// sleep returns after d or when ctx ends.
-func sleep(ctx context.Context, d time.Duration) {
+// sleep returns after d, or when ctx ends or Apply is called.
+func (l *Link) sleep(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+	case <-l.changed:
 	case <-ctx.Done():
 	}
 }

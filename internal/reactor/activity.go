@@ -31,6 +31,31 @@ func (l *Loop) NewActivity(timeout time.Duration, expired func(c *Conn)) *Activi
 	}
 }
 
+// SetTimeout changes the timeout. Who would be due at once by the new one is not: these become due one after the other
+// within the new timeout, or thousands would be asked at the same moment, and again at the same moment ever after.
+func (a *Activity) SetTimeout(timeout time.Duration) {
+	if timeout = min(max(timeout, 1), math.MaxInt64/4); timeout == a.timeout {
+		return
+	}
+	a.timeout = timeout
+	n := 0
+	for c := a.head; c != nil; c = c.newer {
+		n++
+	}
+	if n == 0 {
+		return
+	}
+	step, least := timeout/time.Duration(n), a.loop.now-timeout
+	for c := a.head; c != nil; c = c.newer { // they stay in order
+		least += step
+		c.activeAt = max(c.activeAt, least)
+	}
+	a.timer.Reset(a.deadline(a.head) - a.loop.now)
+}
+
+// First returns the connection that has been inactive for longest, nil when the list is empty.
+func (a *Activity) First() *Conn { return a.head }
+
 // CountSending makes it activity as well when the peer takes bytes that had to be kept.
 func (a *Activity) CountSending() { a.sending = true }
 

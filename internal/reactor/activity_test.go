@@ -202,3 +202,73 @@ func TestActivityForEver(t *testing.T) {
 	r.turns(l, 3)
 	r.quiet(l)
 }
+
+// With another timeout nobody is due sooner than by the new one, who would be due at once is not, and not all at the same
+// time.
+func TestActivitySetTimeout(t *testing.T) {
+	r := start(t, Options{})
+	l := r.Loops()[0]
+	var c [4]*Conn
+	for i := range c {
+		c[i], _ = r.connect(r.probe())
+	}
+	const minute = time.Minute
+	r.on(l, func() {
+		now := l.now
+		defer func() { l.now = now }()
+		a := l.NewActivity(time.Hour, func(*Conn) {})
+		a.SetTimeout(2 * time.Hour) // of nobody
+		for _, c := range c {
+			a.Add(c)
+		}
+		l.now += 10 * minute // all have been silent for so long, but for the last one
+		a.Touch(c[3])
+		a.SetTimeout(4 * minute)
+		for i, want := range []time.Duration{minute, 2 * minute, 3 * minute, 4 * minute} {
+			if left := a.deadline(c[i]) - a.timeout/slack - l.now; left != want {
+				t.Errorf("connection %d is due in %v, want %v", i, left, want)
+			}
+		}
+		if left := a.timer.at - l.now; left != minute+a.timeout/slack {
+			t.Errorf("the timer fires in %v", left)
+		}
+		a.SetTimeout(time.Hour)
+		if left := a.deadline(c[0]) - a.timeout/slack - l.now; left != 57*minute {
+			t.Errorf("the first is due in %v of an hour", left)
+		}
+		if a.First() != c[0] || len(a.members(t)) != len(c) {
+			t.Error("another order")
+		}
+		for _, c := range c {
+			c.Close(nil)
+		}
+		if a.First() != nil {
+			t.Error("somebody is left")
+		}
+	})
+}
+
+// What a turn has closed is there until its handler has been told.
+func TestUntold(t *testing.T) {
+	r := start(t, Options{})
+	l := r.Loops()[0]
+	one, _ := r.connect(r.probe())
+	untold := func() (all []*Conn) {
+		l.Untold(func(c *Conn) { all = append(all, c) })
+		return all
+	}
+	r.on(l, func() {
+		if got := untold(); len(got) != 0 {
+			t.Errorf("%d before", len(got))
+		}
+		one.Close(nil)
+		if got := untold(); len(got) != 1 || got[0] != one {
+			t.Errorf("%d in the turn", len(got))
+		}
+	})
+	r.on(l, func() {
+		if got := untold(); len(got) != 0 {
+			t.Errorf("%d afterwards", len(got))
+		}
+	})
+}

@@ -139,6 +139,14 @@ func (l *Loop) Each(fn func(c *Conn)) {
 	}
 }
 
+// Untold calls fn for every connection that this turn has closed and whose handler does not know yet. fn must not close
+// anything.
+func (l *Loop) Untold(fn func(c *Conn)) {
+	for _, e := range l.ended {
+		fn(e.conn)
+	}
+}
+
 // Get lends a buffer of length 0 with room for at least n bytes; Put gives it back. Both are for the loop only.
 func (l *Loop) Get(n int) []byte { return l.pool.get(n) }
 
