@@ -237,7 +237,7 @@ func (f *fanout) sweep() {
 // hold keeps a minion within its high-water mark and within the log: it loses the oldest messages beyond.
 func (f *fanout) hold(m *minion) {
 	c := m.cursor
-	hwm := uint64(f.proxy.options.HWM)
+	hwm := uint64(f.hwm)
 	oldest := min(f.proxy.log.oldest.Load(), f.pos.serial)
 	target := c.at.serial
 	if m.everything && f.pos.serial-target > hwm {
@@ -270,7 +270,7 @@ func (f *fanout) hold(m *minion) {
 	if target == oldest && excess <= 0 {
 		f.lostToLog.Add(uint64(lost))
 	}
-	if limit := f.proxy.options.MaxLost; limit > 0 && int(m.lost) > limit {
+	if limit := f.maxLost; limit > 0 && int(m.lost) > limit {
 		m.conn.Close(errBehind)
 	}
 }

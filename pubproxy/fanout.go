@@ -24,6 +24,8 @@ type fanout struct {
 	loop  *reactor.Loop
 
 	// Owned by the loop.
+	hwm, maxLost, maxSubscriptions int // see Options
+
 	limits     zmtp.Limits
 	held       int64 // bytes in memory for single minions, beside the log
 	account    *buffers.Account
@@ -72,6 +74,7 @@ func newFanout(p *Proxy, l *reactor.Loop) *fanout {
 		MaxCommand: maxTopicBytes + 64,
 		Buffers:    l,
 	}
+	f.keep(p.options)
 	nobodyStops := func() bool { return false } // so nobody needs a turn to be read on
 	f.account = p.options.Buffers.Open(l, &f.held, nobodyStops, admission.ErrBuffers)
 	f.found, f.work = f.match, f.run

@@ -128,7 +128,7 @@ func (m *minion) subscribe(topic []byte) error {
 			Detail: fmt.Sprintf("subscribes to a prefix of %d bytes (limit %d)", len(topic), maxTopicBytes),
 		}
 	}
-	most := m.fanout.proxy.options.MaxSubscriptions
+	most := m.fanout.maxSubscriptions
 	full := len(m.entries) >= most || int(m.topicBytes)+len(topic) > topicRoom+most*usualTopicBytes
 	if full && !m.fanout.has(m, topic) {
 		return errSubscriptions

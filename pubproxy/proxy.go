@@ -123,13 +123,10 @@ func New(o Options) (*Proxy, error) {
 	for _, l := range g.Loops() {
 		p.fanouts = append(p.fanouts, newFanout(p, l))
 	}
-	p.door, err = admission.Open(context.Background(), g, admission.Options{
-		Listen: o.Listen, Backlog: o.Backlog, KeepAlive: o.KeepAlive, HandshakeTimeout: o.HandshakeTimeout,
-		HeartbeatInterval: o.HeartbeatInterval, HeartbeatTimeout: o.HeartbeatTimeout,
-		MaxConnections: o.MaxConnections, MaxPerAddress: o.MaxPerAddress, Allow: o.Allow, Deny: o.Deny,
-		As: zmtp.PUB, Peers: []zmtp.SocketType{zmtp.SUB, zmtp.XSUB}, Log: o.Log,
-		Accept: func(c *reactor.Conn) reactor.Handler { return newMinion(p.fanouts[c.Loop().Index()], c) },
-	})
+	door := o.door()
+	door.As, door.Peers = zmtp.PUB, []zmtp.SocketType{zmtp.SUB, zmtp.XSUB}
+	door.Accept = func(c *reactor.Conn) reactor.Handler { return newMinion(p.fanouts[c.Loop().Index()], c) }
+	p.door, err = admission.Open(context.Background(), g, door)
 	if err != nil {
 		g.Close()
 		p.closeAccounts()
@@ -139,6 +136,15 @@ func New(o Options) (*Proxy, error) {
 		f.watch = p.door.Watch(f.loop)
 	}
 	return p, nil
+}
+
+// door is what the door gets of o.
+func (o Options) door() admission.Options {
+	return admission.Options{
+		Listen: o.Listen, Backlog: o.Backlog, KeepAlive: o.KeepAlive, HandshakeTimeout: o.HandshakeTimeout,
+		HeartbeatInterval: o.HeartbeatInterval, HeartbeatTimeout: o.HeartbeatTimeout,
+		MaxConnections: o.MaxConnections, MaxPerAddress: o.MaxPerAddress, Allow: o.Allow, Deny: o.Deny, Log: o.Log,
+	}
 }
 
 // Addr returns the address that minions connect to.

@@ -58,14 +58,22 @@ func (u *upstream) serve(ctx context.Context, nc net.Conn, v zmtp.Version) error
 		_ = nc.Close()
 		return reactor.ErrStopped
 	}
+	defer context.AfterFunc(ctx, func() { // the proxy ends, or has another master
+		u.loop.Post(func() { u.leave(ended) })
+	})()
 	select {
 	case err := <-ended:
 		return err
-	case <-ctx.Done(): // the loops end as well, and close it
 	case <-u.proxy.ended:
+		return reactor.ErrStopped
 	}
-	<-u.proxy.ended
-	return reactor.ErrStopped
+}
+
+// leave ends the life of a link, if it has not ended.
+func (u *upstream) leave(ended chan<- error) {
+	if u.conn != nil && u.ended == ended {
+		u.conn.Close(io.EOF)
+	}
 }
 
 // adopt begins the life of a link: the master hears the whole union, and the log grows again.

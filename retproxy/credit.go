@@ -16,6 +16,7 @@ type account struct {
 	hungry atomic.Bool // has requests waiting for credit
 	wake   func()      // has the lane look again; set before the loops run
 	far    far
+	part   int      // of the near ones that are its own; owned by the lane's loop
 	_      [64]byte // a cache line each: lanes touch their own all the time
 }
 
@@ -24,16 +25,24 @@ const farOwner = -1
 
 func newCredit(total, lanes int) *credit {
 	c := &credit{accounts: make([]account, lanes)}
-	near := near(total)
 	for i := range lanes {
-		part := near / lanes
-		if i < near%lanes {
-			part++
-		}
-		c.accounts[i].free.Store(int32(part))
-		c.accounts[i].far.most = (total - near) / lanes
+		c.resize(i, total)
 	}
 	return c
+}
+
+// resize gives lane its part of another total. Where that is less than what is taken, it is had back by and by.
+func (c *credit) resize(lane, total int) {
+	a, lanes := &c.accounts[lane], len(c.accounts)
+	near := near(total)
+	part := near / lanes
+	if lane < near%lanes {
+		part++
+	}
+	a.free.Add(int32(part - a.part))
+	a.part = part
+	a.far.most = (total - near) / lanes
+	a.far.places = min(a.far.places, a.far.most)
 }
 
 // take gives lane the right to one request, and says whose it is.

@@ -79,6 +79,6 @@ func (l *lane) far() *far { return &l.proxy.credit.accounts[l.index].far }
 // answered takes in the reply that has come for a request. One minion may hold half of the places that there are then.
 func (l *lane) answered(f flight) {
 	if now := l.loop.Now(); l.far().reply(now, now-f.sent) {
-		l.share = int32(max(1, (near(l.proxy.options.MaxInFlight)+l.far().places)/2))
+		l.share = int32(max(1, (l.near+l.far().places)/2))
 	}
 }

@@ -22,9 +22,11 @@ type lane struct {
 	proxy *Proxy
 	loop  *reactor.Loop
 	index int
-	share int32 // of the places at the master that one minion may hold; owned by the loop
 
 	// Owned by the loop.
+	share                    int32         // of the places at the master that one minion may hold
+	near                     int           // of these places, those that are taken without a look at the way there
+	deadline                 time.Duration // request_deadline
 	limits                   zmtp.Limits
 	held                     int64 // bytes in memory for messages that wait here or are half read
 	heldWhole                int64 // of them: for requests that wait here
@@ -68,13 +70,10 @@ type counters struct {
 func newLane(p *Proxy, loop *reactor.Loop) *lane {
 	l := &lane{
 		proxy: p, loop: loop, index: loop.Index(),
-		share:   int32(max(1, near(p.options.MaxInFlight)/2)),
-		size:    size(p.options.MaxMessage),
 		flights: flights{free: -1},
 	}
-	l.limits = zmtp.Limits{
-		MaxMessage: p.options.MaxMessage + envelopeRoom, MaxFrames: maxFrames, MaxCommand: maxCommandBytes, Buffers: loop,
-	}
+	l.limits = zmtp.Limits{MaxFrames: maxFrames, MaxCommand: maxCommandBytes, Buffers: loop}
+	l.keep(p.options)
 	l.account = p.options.Buffers.Open(loop, &l.held, l.drains, admission.ErrBuffers)
 	l.masterWatch = heartbeat.New(loop, p.options.HeartbeatInterval, p.options.HeartbeatTimeout)
 	l.ordinary = newLink(l, "requests")
@@ -292,10 +291,10 @@ func (l *lane) checkDrained() {
 }
 
 // expire gives up places whose reply is overdue. The reply is still passed on if it comes.
-func (l *lane) expire(k *link, deadline time.Duration) {
+func (l *lane) expire(k *link) {
 	now := l.loop.Now()
 	for i := k.order.first; i >= 0; i = k.order.first {
-		left := l.flights.table[i].sent + deadline - now
+		left := l.flights.table[i].sent + l.deadline - now
 		if left > 0 {
 			k.overdue.Reset(left)
 			break

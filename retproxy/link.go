@@ -39,7 +39,7 @@ type link struct {
 }
 
 func newLink(l *lane, name string) *link {
-	o := l.proxy.options.Master
+	o := l.proxy.options.Master // later ones come by Apply
 	o.SocketType = zmtp.DEALER
 	if o.Log != nil {
 		o.Log = o.Log.WithField("link", name)
@@ -58,6 +58,9 @@ func (k *link) run(ctx context.Context) error {
 			_ = nc.Close()
 			return reactor.ErrStopped
 		}
+		defer context.AfterFunc(ctx, func() { // the proxy ends, or has another master
+			k.lane.loop.Post(func() { k.leave(ended) })
+		})()
 		select {
 		case err := <-ended:
 			return err
@@ -65,6 +68,13 @@ func (k *link) run(ctx context.Context) error {
 			return reactor.ErrStopped
 		}
 	})
+}
+
+// leave ends a connection, if it has not ended.
+func (k *link) leave(ended chan<- error) {
+	if k.conn != nil && k.ended == ended {
+		k.conn.Close(io.EOF)
+	}
 }
 
 func (k *link) adopt(nc net.Conn, v zmtp.Version, ended chan<- error) {
@@ -135,12 +145,11 @@ func (k *link) send(m *minion, msg []byte, owned bool, owner int, waited time.Du
 
 // watch sets the timer for the oldest request at the master.
 func (k *link) watch() {
-	deadline := k.lane.proxy.options.RequestDeadline
 	if k.overdue == nil {
-		k.overdue = k.lane.loop.After(deadline, func() { k.lane.expire(k, deadline) })
+		k.overdue = k.lane.loop.After(k.lane.deadline, func() { k.lane.expire(k) })
 		return
 	}
-	k.overdue.Reset(deadline)
+	k.overdue.Reset(k.lane.deadline)
 }
 
 // Received implements reactor.Handler.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -71,6 +72,7 @@ type Proxy struct {
 	credit  *credit
 	lanes   []*lane       // by loop
 	ended   chan struct{} // the loops have ended
+	drains  atomic.Int64  // DrainTimeout
 }
 
 // Stats is a snapshot of what a proxy has done since it started.
@@ -114,18 +116,16 @@ func New(o Options) (*Proxy, error) {
 		return nil, fmt.Errorf("request port: %w", err)
 	}
 	p := &Proxy{options: o, group: g, credit: newCredit(o.MaxInFlight, o.Loops), ended: make(chan struct{})}
+	p.drains.Store(int64(o.DrainTimeout))
 	for i, loop := range g.Loops() {
 		l := newLane(p, loop)
 		p.lanes = append(p.lanes, l)
 		p.credit.accounts[i].wake = l.notify
 	}
-	p.door, err = admission.Open(context.Background(), g, admission.Options{
-		Listen: o.Listen, Backlog: o.Backlog, KeepAlive: o.KeepAlive, HandshakeTimeout: o.HandshakeTimeout,
-		HeartbeatInterval: o.HeartbeatInterval, HeartbeatTimeout: o.HeartbeatTimeout,
-		MaxConnections: o.MaxConnections, MaxPerAddress: o.MaxPerAddress, Allow: o.Allow, Deny: o.Deny,
-		As: zmtp.ROUTER, Peers: []zmtp.SocketType{zmtp.REQ, zmtp.DEALER, zmtp.ROUTER}, Log: o.Log,
-		Accept: func(c *reactor.Conn) reactor.Handler { return newMinion(p.lanes[c.Loop().Index()], c) },
-	})
+	door := o.door()
+	door.As, door.Peers = zmtp.ROUTER, []zmtp.SocketType{zmtp.REQ, zmtp.DEALER, zmtp.ROUTER}
+	door.Accept = func(c *reactor.Conn) reactor.Handler { return newMinion(p.lanes[c.Loop().Index()], c) }
+	p.door, err = admission.Open(context.Background(), g, door)
 	if err != nil {
 		g.Close()
 		p.closeAccounts()
@@ -135,6 +135,15 @@ func New(o Options) (*Proxy, error) {
 		l.minionWatch = p.door.Watch(l.loop)
 	}
 	return p, nil
+}
+
+// door is what the door gets of o.
+func (o Options) door() admission.Options {
+	return admission.Options{
+		Listen: o.Listen, Backlog: o.Backlog, KeepAlive: o.KeepAlive, HandshakeTimeout: o.HandshakeTimeout,
+		HeartbeatInterval: o.HeartbeatInterval, HeartbeatTimeout: o.HeartbeatTimeout,
+		MaxConnections: o.MaxConnections, MaxPerAddress: o.MaxPerAddress, Allow: o.Allow, Deny: o.Deny, Log: o.Log,
+	}
 }
 
 // Addr returns the address that minions connect to.
@@ -191,7 +200,7 @@ func (p *Proxy) closeAccounts() {
 // drain returns when no minion waits for a reply any more, or the time is up.
 func (p *Proxy) drain() {
 	p.door.Close()
-	timeout := time.NewTimer(p.options.DrainTimeout)
+	timeout := time.NewTimer(time.Duration(p.drains.Load()))
 	defer timeout.Stop()
 	var drained []<-chan struct{} // all lanes drain at once
 	for _, l := range p.lanes {

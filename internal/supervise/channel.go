@@ -39,8 +39,9 @@ type Channel[S Counted[S], P Proxy[S]] struct {
 
 	mu      sync.Mutex
 	present P
-	there   bool // present is one
-	former  S    // of those before it, all together
+	there   bool    // present is one
+	change  func(P) // what was applied last; nil: nothing
+	former  S       // of those before it, all together
 
 	restarts uint64
 }
@@ -90,6 +91,17 @@ func (c *Channel[S, P]) Turned(ctx context.Context) error {
 	return nil
 }
 
+// Apply changes the present proxy, and each one after it before it runs. change must not wait and must say all that is to
+// hold: only the last one is kept. It is safe from any goroutine.
+func (c *Channel[S, P]) Apply(change func(P)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.change = change
+	if c.there {
+		change(c.present)
+	}
+}
+
 // Live is one life of the channel: it runs the proxy that it has, or a new one. A panic is a [*reactor.PanicError].
 // It is called again when it has returned.
 func (c *Channel[S, P]) Live(ctx context.Context) (err error) {
@@ -116,6 +128,9 @@ func (c *Channel[S, P]) proxy() (P, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.change != nil { // again may have begun before
+		c.change(p)
+	}
 	c.present, c.there = p, true
 	c.restarts++
 	return p, nil

@@ -314,3 +314,30 @@ func TestFailureWhileStopping(t *testing.T) {
 		t.Errorf("%q", lines)
 	}
 }
+
+// What was applied last holds for the present proxy and for those after it.
+func TestApplySurvivesARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, _ := journal()
+		fail, again := make(chan struct{}), make(chan struct{})
+		c := script("one",
+			func(context.Context) error { <-fail; return errors.New("no memory") },
+			func(ctx context.Context) error { close(again); return untilStopped(ctx) })
+		first, last := 0, 0
+		c.Apply(func(acting) { first++ })
+		c.Apply(func(acting) { last++ })
+		if first != 1 || last != 1 {
+			t.Errorf("applied %d and %d times before it runs", first, last)
+		}
+		ended, stop := run(t, New(Options{Log: log}, c))
+		close(fail)
+		<-again
+		if first != 1 || last != 2 {
+			t.Errorf("applied %d and %d times after the restart", first, last)
+		}
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
