@@ -10,6 +10,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/sirupsen/logrus"
+
+	"salt-broker/config"
 )
 
 // layout makes a line of the log, newline included.
@@ -28,6 +30,17 @@ func fileLayout(pid int) layout {
 		return fmt.Appendf(nil, "%s,%03d [%-17s:%-4d][%-8s][%d] %s\n", e.Time.Format("2006-01-02 15:04:05"),
 			e.Time.Nanosecond()/1e6, loggerName, 0, levelName(e.Level), pid, said(e))
 	}
+}
+
+// fileLayoutOf is what lines of the log file look like.
+func fileLayoutOf(_ config.Config, pid int) layout { return fileLayout(pid) }
+
+// consoleLayoutOf is what lines on standard error look like.
+func consoleLayoutOf(config.Config) layout {
+	if isJournal() {
+		return journalLayout
+	}
+	return consoleLayout
 }
 
 // consoleLayout is Salt's default of log_fmt_console: [%(levelname)-8s] %(message)s.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
 
 	"salt-broker/internal/master"
 	"salt-broker/internal/supervise"
@@ -18,9 +19,10 @@ import (
 
 // What systemd is told: sd_notify(3).
 const (
-	ready = daemon.SdNotifyReady
-	stops = daemon.SdNotifyStopping
-	lives = daemon.SdNotifyWatchdog
+	ready   = daemon.SdNotifyReady
+	stops   = daemon.SdNotifyStopping
+	lives   = daemon.SdNotifyWatchdog
+	reloads = daemon.SdNotifyReloading
 )
 
 // statusEvery is how often systemd gets a new status.
@@ -30,6 +32,14 @@ const statusEvery = 5 * time.Second
 // it does not listen, nothing happens: the broker works all the same.
 func notify(state, status string) {
 	_, _ = daemon.SdNotify(false, state+"\nSTATUS="+status)
+}
+
+// notifyReloading tells systemd that the configuration is read again; ready follows. Since version 253 it wants to know
+// when that began, by the monotonic clock; those before do not look at it.
+func notifyReloading() {
+	var now unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now) // there is one
+	notify(fmt.Sprintf("%s\nMONOTONIC_USEC=%d", reloads, now.Nano()/1000), "reading the configuration")
 }
 
 // reports are the channels as systemd hears of them while they serve.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -29,7 +30,10 @@ there: minions are let in, and what they ask waits.
 Signals:
   SIGTERM, SIGINT   stop: no new connections, requests under way are answered (drain_timeout), then exit 0;
                     a second one ends it at once with exit code 1
-  SIGUSR1           write the stack of every goroutine into the log`,
+  SIGHUP            read the configuration again: what can change while running does, the rest is named in a warning;
+                    with a fault in it nothing changes, and the log says why
+  SIGUSR1           write the stack of every goroutine into the log
+  SIGUSR2           log everything from debug on; a second one restores the levels`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if daemonize && !isDaemon() {
@@ -48,7 +52,7 @@ func run(ctx context.Context, o config.Options) error {
 	// Writing to a terminal that has gone must fail, not kill: the relay matters more than its console.
 	signal.Ignore(syscall.SIGPIPE)
 	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1, syscall.SIGHUP)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGHUP)
 	defer signal.Stop(signals)
 
 	c, warnings, err := config.Load(o)
@@ -67,7 +71,7 @@ func run(ctx context.Context, o config.Options) error {
 	for _, w := range warnings {
 		log.Warn(w)
 	}
-	err = start(ctx, c, filesOf(o, c), owner, log, signals)
+	err = start(ctx, c, o, owner, log, signals)
 	if err != nil {
 		log.last(err)
 	}
@@ -75,7 +79,7 @@ func run(ctx context.Context, o config.Options) error {
 }
 
 // start makes the process what the configuration says and serves.
-func start(ctx context.Context, c config.Config, files []string, owner *account, log *logging, signals <-chan os.Signal) error {
+func start(ctx context.Context, c config.Config, o config.Options, owner *account, log *logging, signals <-chan os.Signal) error {
 	main := log.WithField("component", "main")
 	openFiles := raiseOpenFiles(uint64(c.MaxOpenFiles), main)
 	threads := raiseThreads(c)
@@ -87,15 +91,17 @@ func start(ctx context.Context, c config.Config, files []string, owner *account,
 	}
 	boundMemory(c)
 	budget := buffers.New(c.MaxBufferedBytes, main)
+	var running atomic.Pointer[config.Config] // replaced by a reload
+	running.Store(&c)
 	newPublish := func() (*pubproxy.Proxy, error) { //nolint:contextcheck // opening a port does not wait for anything
-		p, err := pubproxy.New(publishOptions(c, budget, log))
+		p, err := pubproxy.New(publishOptions(*running.Load(), budget, log))
 		if err != nil {
 			return nil, cannotListen(err, "publish_port", c.PublishPort, "interface", c.Interface)
 		}
 		return p, nil
 	}
 	newRequest := func() (*retproxy.Proxy, error) { //nolint:contextcheck // opening a port does not wait for anything
-		p, err := retproxy.New(requestOptions(c, budget, log))
+		p, err := retproxy.New(requestOptions(*running.Load(), budget, log))
 		if err != nil {
 			return nil, cannotListen(err, "ret_port", c.RetPort, "interface", c.Interface)
 		}
@@ -112,7 +118,7 @@ func start(ctx context.Context, c config.Config, files []string, owner *account,
 	publishes := supervise.NewChannel("publish", publish, newPublish)
 	requests := supervise.NewChannel("request", request, newRequest)
 	services := []supervise.Service{publishes, requests}
-	asked, err := openStatus(ctx, c, publishes, requests, publish.Addr(), request.Addr(), budget, main)
+	asked, err := openStatus(ctx, c, func() int { return running.Load().MaxInFlight }, publishes, requests, publish.Addr(), request.Addr(), budget, main)
 	if err != nil {
 		return err
 	}
@@ -125,7 +131,7 @@ func start(ctx context.Context, c config.Config, files []string, owner *account,
 	}
 	defer removePIDFile(c.PIDFile)
 
-	announce(main, c, files, publish.Addr(), request.Addr(), openFiles, threads)
+	announce(main, c, filesOf(o, c), publish.Addr(), request.Addr(), openFiles, threads)
 	if asked != nil {
 		main.Infof("metrics, health and status are at http://%v", asked.Addr())
 	}
@@ -141,7 +147,8 @@ func start(ctx context.Context, c config.Config, files []string, owner *account,
 		defer watch.start(ctx)()
 	}
 	defer reports{publishes: publishes, requests: requests, log: main}.start(ctx)()
-	s := serving{log: log, drain: c.DrainTimeout, twins: twinSignals}
+	again := reloading{options: o, running: &running, log: log, budget: budget, publishes: publishes, requests: requests}
+	s := serving{log: log, drain: c.DrainTimeout, twins: twinSignals, reload: again.reload}
 	err = s.run(ctx, signals, services...)
 	farewell(main, publishes.Stats(), requests.Stats(), time.Since(s.since))
 	return err

@@ -17,6 +17,9 @@ type serving struct {
 	twins time.Duration // a signal that comes so soon after the first to stop is the same one
 	since time.Time     // when stopping began
 
+	// reload reads the configuration again and returns what stopping may take then.
+	reload func() (drain time.Duration)
+
 	restarts supervise.Options // Log and GivenUp are set here
 }
 
@@ -68,8 +71,12 @@ func (s *serving) run(ctx context.Context, signals <-chan os.Signal, channels ..
 			switch sig {
 			case syscall.SIGUSR1:
 				s.log.stacks()
+			case syscall.SIGUSR2:
+				s.log.debugging()
 			case syscall.SIGHUP:
-				s.log.Warn("SIGHUP: nothing is read again while running; restart salt-broker for a new configuration")
+				if told != nil { // nobody is served any more otherwise
+					s.drain = s.reload()
+				}
 			default:
 				switch {
 				case first.IsZero():

@@ -15,7 +15,7 @@ const sinkLines = 4096
 // sink is where lines of the log go. Event loops log, and must not wait for a terminal that somebody has stopped with ^S
 // or for a disk: lines are queued, and when the queue is full they are lost and counted.
 type sink struct {
-	threshold logrus.Level
+	threshold logrus.Level // guarded by the mu of logging
 	layout    layout
 	out       io.Writer // owned by run
 	queue     chan []byte
@@ -75,6 +75,9 @@ func (s *sink) close(timeout time.Duration) {
 	close(s.stop)
 	select {
 	case <-s.ended:
+		if file, ok := s.out.(*logFile); ok {
+			_ = file.file.Close()
+		}
 	case <-time.After(timeout):
 	}
 }

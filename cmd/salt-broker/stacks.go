@@ -3,8 +3,6 @@ package main
 import (
 	"runtime"
 
-	"github.com/sirupsen/logrus"
-
 	"salt-broker/internal/supervise"
 )
 
@@ -20,9 +18,9 @@ func (l *logging) stacks() {
 		buf = make([]byte, 2*len(buf))
 		n = runtime.Stack(buf, true)
 	}
-	l.always(logrus.InfoLevel, "SIGUSR1: the stacks of all goroutines follow")
+	l.always("SIGUSR1: the stacks of all goroutines follow")
 	for line := range supervise.Lines(buf[:n]) {
-		l.always(logrus.InfoLevel, line)
+		l.always(line)
 	}
-	l.always(logrus.InfoLevel, "SIGUSR1: end of stacks")
+	l.always("SIGUSR1: end of stacks")
 }

@@ -22,7 +22,7 @@ type (
 
 // openStatus opens the port where numbers and health are asked for; nil where the configuration has none.
 func openStatus(
-	ctx context.Context, c config.Config, publishes *publishChannel, requests *requestChannel, publish, request netip.AddrPort,
+	ctx context.Context, c config.Config, maxInFlight func() int, publishes *publishChannel, requests *requestChannel, publish, request netip.AddrPort,
 	budget *buffers.Budget, log logrus.FieldLogger,
 ) (*status.Server, error) {
 	if c.StatusPort == 0 {
@@ -37,7 +37,7 @@ func openStatus(
 		Started:     time.Now(),
 		PublishAddr: publish,
 		RequestAddr: request,
-		MaxInFlight: c.MaxInFlight,
+		MaxInFlight: maxInFlight,
 		Publish:     publishes.Stats,
 		Request:     requests.Stats,
 		Turned:      []func(context.Context) error{publishes.Turned, requests.Turned},

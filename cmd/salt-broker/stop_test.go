@@ -101,17 +101,6 @@ func TestStacks(t *testing.T) {
 	}
 }
 
-func TestHangupChangesNothing(t *testing.T) {
-	t.Parallel()
-	_, p := launchReady(t, nil)
-	p.signal(t, syscall.SIGHUP)
-	p.stderr.expect(t, "[WARNING ] SIGHUP: nothing is read again while running", p.ended)
-	p.signal(t, syscall.SIGTERM)
-	if code := p.wait(t); code != 0 {
-		t.Errorf("exit code %d", code)
-	}
-}
-
 func TestQuietSaysNothing(t *testing.T) {
 	t.Parallel()
 	_, p := launchReady(t, []string{"-l", "quiet"})

@@ -49,7 +49,7 @@ func (b *broker) options() Options {
 	log.SetLevel(logrus.TraceLevel)
 	b.log = hook
 	return Options{
-		Listen: "127.0.0.1:0", Version: "1.2.3", Commit: "abc", Started: noon, MaxInFlight: 64,
+		Listen: "127.0.0.1:0", Version: "1.2.3", Commit: "abc", Started: noon, MaxInFlight: func() int { return 64 },
 		PublishAddr: netip.MustParseAddrPort("192.0.2.2:4505"), RequestAddr: netip.MustParseAddrPort("192.0.2.2:4506"),
 		Publish:  func() pubproxy.Stats { return b.publish },
 		Request:  func() retproxy.Stats { return b.request },

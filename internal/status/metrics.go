@@ -256,7 +256,7 @@ var metrics = []metric{
 	{
 		name: "salt_broker_requests_in_flight_limit", kind: "gauge",
 		help:   "How many may be there (max_in_flight).",
-		values: func(n *numbers, emit emit) { emit(float64(n.options.MaxInFlight)) },
+		values: func(n *numbers, emit emit) { emit(float64(n.options.MaxInFlight())) },
 	},
 	{
 		name: "salt_broker_request_queue_seconds", kind: "histogram",

@@ -169,7 +169,7 @@ func (s *Server) report(ctx context.Context) Report {
 				PingsTotal:    Sides{r.MinionPings, r.MasterPings}, SilentTotal: Sides{r.Ends[silent], r.MasterSilent},
 				Links: linksOf(r.Links...), Loops: loopsOf(r.Loops),
 			},
-			Waiting: r.Waiting, InFlight: r.InFlight, InFlightLimit: o.MaxInFlight,
+			Waiting: r.Waiting, InFlight: r.InFlight, InFlightLimit: o.MaxInFlight(),
 			FromMinions: Flow{r.Requests, r.RequestBytes}, ToMaster: Flow{r.QueueTime.Count(), r.SentBytes},
 			FromMaster: Flow{r.Replies, r.ReplyBytes}, ToMinions: Flow{r.Answers, r.AnswerBytes},
 			RequestsDroppedTotal: RequestsDropped{r.Forgotten, r.TooLarge, r.LostWithLink},

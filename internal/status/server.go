@@ -49,8 +49,8 @@ type Options struct {
 	Started time.Time
 	// PublishAddr and RequestAddr are the ports for minions.
 	PublishAddr, RequestAddr netip.AddrPort
-	// MaxInFlight is how many requests may be at the master.
-	MaxInFlight int
+	// MaxInFlight is how many requests may be at the master. It is called from any goroutine.
+	MaxInFlight func() int
 	// Publish and Request are what the channels have done. They are called from any goroutine and must not wait.
 	Publish func() pubproxy.Stats
 	Request func() retproxy.Stats

@@ -55,7 +55,7 @@ func TestLife(t *testing.T) {
 		{"logs", l.logs},
 		{"hang", l.hang},
 		{"crash", l.crash},
-		{"hangup keeps everybody", l.hangup},
+		{"reload keeps everybody", l.reload},
 		{"logrotate", l.rotate},
 		{"upgrade", l.upgrade},
 		{"stop", l.stop},
@@ -276,11 +276,23 @@ func (l *life) crash() {
 	l.expect(t, "WatchdogUSec=10s") // the unit's own again
 }
 
-// SIGHUP, which logrotate's configurations like to send, costs nobody's connection.
-func (l *life) hangup() {
+// reload has the same process follow another configuration, and costs nobody's connection, be the configuration right or
+// wrong.
+func (l *life) reload() {
 	t := l.t
 	pid, before := l.pid(), l.people.minions.Stats()
-	l.run("kill", "-HUP", pid)
+	for _, test := range []struct{ lines, says string }{
+		{"drain_timeout: 2\n", "the configuration has been read again (" + config + ", /etc/salt/broker.d/operator.conf): drain_timeout"},
+		{"drain_timeout: now\n", "the configuration cannot be taken over, nothing has changed: drain_timeout: now is not"},
+		{"drain_timeout: 1\n", "operator.conf): drain_timeout"},
+	} {
+		if err := os.WriteFile(l.path("/etc/salt/broker.d/operator.conf"), []byte(test.lines), 0o600); err != nil { // write appends
+			t.Fatal(err)
+		}
+		l.run("systemctl", "reload", unit)
+		eventually(t, "the log says what became of it", func() bool { return strings.Contains(l.read(t, log), test.says) })
+		eventually(t, "the service is ready again", func() bool { return l.property("SubState") == "running" })
+	}
 	l.people.served(t)
 	l.expect(t, "MainPID="+pid, "ActiveState=active")
 	after := l.people.minions.Stats()

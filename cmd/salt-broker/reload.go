@@ -1,0 +1,89 @@
+package main
+
+import (
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"salt-broker/config"
+	"salt-broker/internal/buffers"
+	"salt-broker/pubproxy"
+	"salt-broker/retproxy"
+)
+
+// reloading reads the configuration again and has the running broker follow it.
+type reloading struct {
+	options   config.Options
+	running   *atomic.Pointer[config.Config] // what holds; replaced, never changed
+	log       *logging
+	budget    *buffers.Budget
+	publishes *publishChannel
+	requests  *requestChannel
+}
+
+// reload is what SIGHUP does. With a fault in the configuration nothing changes.
+func (r *reloading) reload() (drain time.Duration) {
+	notifyReloading()
+	status := "the configuration has been read again"
+	defer func() { notify(ready, status) }()
+	log := r.log.WithField("component", "main")
+	before := *r.running.Load()
+
+	next, warnings, err := config.Load(r.options)
+	for _, w := range warnings {
+		r.log.Warn(w)
+	}
+	now := follow(before, next)
+	if err == nil {
+		if faults := now.Validate(); len(faults) > 0 { // what can change does not go with what cannot
+			err = faults
+		}
+	}
+	if err == nil {
+		err = r.log.apply(now)
+	}
+	if err != nil {
+		why := strings.ReplaceAll(err.Error(), "\n", "; ")
+		status = "the configuration has not been taken over: " + why
+		log.Errorf("the configuration cannot be taken over, nothing has changed: %s", why)
+		return before.DrainTimeout
+	}
+
+	r.running.Store(&now)
+	r.budget.SetLimit(now.MaxBufferedBytes)
+	boundMemory(now)
+	r.publishes.Apply(func(p *pubproxy.Proxy) { p.Apply(publishOptions(now, r.budget, r.log)) })
+	r.requests.Apply(func(p *retproxy.Proxy) { p.Apply(requestOptions(now, r.budget, r.log)) })
+
+	changed := "nothing has changed"
+	if keys := before.Changes(now); len(keys) > 0 {
+		changed = strings.Join(keys, ", ")
+	}
+	log.Infof("the configuration has been read again (%s): %s", strings.Join(filesOf(r.options, next), ", "), changed)
+	if keys := now.Changes(next); len(keys) > 0 {
+		log.Warnf("restart salt-broker for what cannot change while it runs: %s", strings.Join(keys, ", "))
+	}
+	return now.DrainTimeout
+}
+
+// follow is c with what can change while the broker runs as next has it.
+func follow(c, next config.Config) config.Config {
+	c.Master, c.MasterPort, c.MasterPublishPort = next.Master, next.MasterPort, next.MasterPublishPort
+	c.SourceAddress, c.ConnectTimeout = next.SourceAddress, next.ConnectTimeout
+	c.ReconDefault, c.ReconMax, c.ReconRandomize = next.ReconDefault, next.ReconMax, next.ReconRandomize
+
+	c.MaxConnections, c.MaxConnectionsPerAddress = next.MaxConnections, next.MaxConnectionsPerAddress
+	c.Allow, c.Deny = next.Allow, next.Deny
+	c.HeartbeatInterval, c.HeartbeatTimeout = next.HeartbeatInterval, next.HeartbeatTimeout
+
+	c.PubHWM, c.MaxLostPublishes, c.MaxSubscriptions = next.PubHWM, next.MaxLostPublishes, next.MaxSubscriptions
+	c.RequestDeadline = next.RequestDeadline
+	c.MaxMessageSize, c.MaxBufferedBytes = next.MaxMessageSize, next.MaxBufferedBytes
+	c.DrainTimeout = next.DrainTimeout
+	if next.MaxInFlight >= requestLoops(c) { // each loop has a place at least
+		c.MaxInFlight = next.MaxInFlight
+	}
+
+	c.LogFile, c.LogLevel, c.LogLevelLogfile = next.LogFile, next.LogLevel, next.LogLevelLogfile
+	return c
+}
