@@ -15,6 +15,16 @@ const (
 
 var onMasterLoss = []string{OnMasterLossKeep, OnMasterLossClose}
 
+// What `log_fmt` takes.
+const (
+	// LogFmtSalt is the layout of Salt's own logs.
+	LogFmtSalt = "salt"
+	// LogFmtJSON is a JSON object a line.
+	LogFmtJSON = "json"
+)
+
+var logFmt = []string{LogFmtSalt, LogFmtJSON}
+
 // choice is one of a few words.
 type choice struct {
 	p  *string

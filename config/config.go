@@ -128,6 +128,8 @@ type Config struct {
 	// LogLevelLogfile is `log_level_logfile`: how much LogFile gets, one of [Levels]. The same as LogLevel where
 	// nothing else is said.
 	LogLevelLogfile string
+	// LogFmt is `log_fmt`: what the lines of both look like, one of [LogFmtSalt] and [LogFmtJSON].
+	LogFmt string
 
 	// Numbers and health.
 
@@ -194,6 +196,7 @@ func Default() Config {
 		LogFile:         "/var/log/salt/broker",
 		LogLevel:        "warning",
 		LogLevelLogfile: "warning",
+		LogFmt:          LogFmtSalt,
 
 		StatusInterface: "127.0.0.1",
 		StatusPort:      4507,

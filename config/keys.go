@@ -63,6 +63,7 @@ var keys = []key{
 	{"log_file", func(c *Config) value { return path{&c.LogFile} }},
 	{"log_level", func(c *Config) value { return level{&c.LogLevel} }},
 	{"log_level_logfile", func(c *Config) value { return level{&c.LogLevelLogfile} }},
+	{"log_fmt", func(c *Config) value { return choice{&c.LogFmt, logFmt} }},
 
 	{"status_interface", func(c *Config) value { return address{p: &c.StatusInterface} }},
 	{"status_port", func(c *Config) value { return optionalPort{&c.StatusPort} }},

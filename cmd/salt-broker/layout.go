@@ -33,14 +33,23 @@ func fileLayout(pid int) layout {
 }
 
 // fileLayoutOf is what lines of the log file look like.
-func fileLayoutOf(_ config.Config, pid int) layout { return fileLayout(pid) }
+func fileLayoutOf(c config.Config, pid int) layout {
+	if c.LogFmt == config.LogFmtJSON {
+		return jsonLayout
+	}
+	return fileLayout(pid)
+}
 
 // consoleLayoutOf is what lines on standard error look like.
-func consoleLayoutOf(config.Config) layout {
-	if isJournal() {
-		return journalLayout
+func consoleLayoutOf(c config.Config) layout {
+	console := layout(consoleLayout)
+	if c.LogFmt == config.LogFmtJSON {
+		console = jsonLayout
 	}
-	return consoleLayout
+	if isJournal() {
+		return journalLayout(console)
+	}
+	return console
 }
 
 // consoleLayout is Salt's default of log_fmt_console: [%(levelname)-8s] %(message)s.
@@ -48,10 +57,28 @@ func consoleLayout(e *logrus.Entry) []byte {
 	return fmt.Appendf(nil, "[%-8s] %s\n", levelName(e.Level), said(e))
 }
 
-// journalLayout is consoleLayout behind the priority that journald takes off a line: sd-daemon(3).
-func journalLayout(e *logrus.Entry) []byte {
-	return append([]byte(priority(e.Level)), consoleLayout(e)...)
+// journalLayout is another one behind the priority that journald takes off a line: sd-daemon(3).
+func journalLayout(line layout) layout {
+	return func(e *logrus.Entry) []byte { return append([]byte(priority(e.Level)), line(e)...) }
 }
+
+// jsonLayout is an object with the fields of a line, and time, level and msg. Numbers are numbers, everything else is text.
+func jsonLayout(e *logrus.Entry) []byte {
+	data := make(logrus.Fields, len(e.Data))
+	for key, value := range e.Data {
+		switch value.(type) {
+		case bool, int, int32, int64, uint32, uint64, float64:
+			data[key] = value
+		default:
+			data[key] = escaped(fmt.Sprint(value))
+		}
+	}
+	plain := &logrus.Entry{Time: e.Time, Level: e.Level, Message: escaped(e.Message), Data: data}
+	line, _ := jsonFormat.Format(plain) // numbers and text can be said
+	return line
+}
+
+var jsonFormat = &logrus.JSONFormatter{TimestampFormat: "2006-01-02T15:04:05.000Z07:00", DisableHTMLEscape: true}
 
 // priority is syslog's number for a level, between angle brackets.
 func priority(l logrus.Level) string {

@@ -32,11 +32,18 @@ func TestLayouts(t *testing.T) {
 		{"console, fields", consoleLayout, logrus.DebugLevel, "gone", fields, "[DEBUG   ] gone" + tail},
 		{"console, critical", consoleLayout, logrus.FatalLevel, "message", nil, "[CRITICAL] message"},
 		{"console, trace", consoleLayout, logrus.TraceLevel, "message", nil, "[TRACE   ] message"},
-		{"journal, critical", journalLayout, logrus.FatalLevel, "message", nil, "<2>[CRITICAL] message"},
-		{"journal, error", journalLayout, logrus.ErrorLevel, "message", nil, "<3>[ERROR   ] message"},
-		{"journal, warning", journalLayout, logrus.WarnLevel, "message", nil, "<4>[WARNING ] message"},
-		{"journal, info", journalLayout, logrus.InfoLevel, "message", nil, "<6>[INFO    ] message"},
-		{"journal, debug", journalLayout, logrus.DebugLevel, "message", nil, "<7>[DEBUG   ] message"},
+		{"journal, critical", journalLayout(consoleLayout), logrus.FatalLevel, "message", nil, "<2>[CRITICAL] message"},
+		{"journal, error", journalLayout(consoleLayout), logrus.ErrorLevel, "message", nil, "<3>[ERROR   ] message"},
+		{"journal, warning", journalLayout(consoleLayout), logrus.WarnLevel, "message", nil, "<4>[WARNING ] message"},
+		{"journal, info", journalLayout(consoleLayout), logrus.InfoLevel, "message", nil, "<6>[INFO    ] message"},
+		{"journal, debug", journalLayout(consoleLayout), logrus.DebugLevel, "message", nil, "<7>[DEBUG   ] message"},
+		{"json", jsonLayout, logrus.WarnLevel, "a <message>", nil, `{"level":"warning","msg":"a <message>","time":"2026-11-21T11:23:32.123Z"}`},
+		{
+			"json, fields", jsonLayout, logrus.FatalLevel, "two\nlines \x9b \u009b", fields,
+			`{"bytes":12,"component":"publish","drained":"1.5s","empty":"","error":"reset by peer","level":"fatal",` +
+				`"msg":"two\\nlines \\x9b \\u009b","remote":"[2001:db8::1]:4711","time":"2026-11-21T11:23:32.123Z"}`,
+		},
+		{"json, journal", journalLayout(jsonLayout), logrus.InfoLevel, "message", nil, `<6>{"level":"info","msg":"message","time":"2026-11-21T11:23:32.123Z"}`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			e := &logrus.Entry{Time: noon, Level: test.level, Message: test.message, Data: test.fields}

@@ -2,11 +2,13 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -175,5 +177,36 @@ func TestLogFileWithoutItsDirectory(t *testing.T) {
 	}
 	if got := readFile(t, filepath.Join(dir+".1", "log")); got != "line\n" {
 		t.Errorf("the file has %q", got)
+	}
+}
+
+// log_fmt is for both outputs: every line is an object, of those too that do not come by the logger.
+func TestLogFmt(t *testing.T) {
+	t.Parallel()
+	log := filepath.Join(t.TempDir(), "log")
+	_, p := launchReady(t, []string{"-l", "info"}, "log_fmt: json", "log_level_logfile: info", "log_file: "+log)
+	p.signal(t, syscall.SIGUSR1)
+	p.stderr.expect(t, `"msg":"SIGUSR1: end of stacks"`, p.ended)
+	p.signal(t, syscall.SIGTERM)
+	if code := p.wait(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	for name, text := range map[string]string{"terminal": p.stderr.String(), "file": readFile(t, log)} {
+		lines := 0
+		for line := range strings.Lines(text) {
+			var said struct {
+				Time       time.Time
+				Level, Msg string
+			}
+			if err := json.Unmarshal([]byte(line), &said); err != nil || said.Time.IsZero() || said.Level == "" {
+				t.Errorf("%s: %v: %s", name, err, line)
+			}
+			if said.Msg == "limits" || said.Msg == "stopped" {
+				lines++
+			}
+		}
+		if lines != 2 {
+			t.Errorf("%s: %d of the lines that are always there", name, lines)
+		}
 	}
 }

@@ -29,6 +29,7 @@ var elsewhere = map[string]string{
 	"log_file":          "the log",
 	"log_level":         "the log",
 	"log_level_logfile": "the log",
+	"log_fmt":           "the log",
 	"status_interface":  "the status server",
 	"status_port":       "the status server",
 	"status_pprof":      "the status server",

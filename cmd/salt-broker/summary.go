@@ -12,7 +12,7 @@ import (
 	"salt-broker/retproxy"
 )
 
-// announce says what this broker is, for who reads the log later.
+// announce says what this broker is, for who reads the log later: version and files, ports, status port, master, limits.
 func announce(log logrus.FieldLogger, c config.Config, files []string, publish, request netip.AddrPort, openFiles uint64, threads int) {
 	log.Infof("salt-broker %s starts with %s", versionOf(buildInfo()), strings.Join(files, ", "))
 	log.Infof("minions connect to %v for publishes and to %v for requests", publish, request)
@@ -20,6 +20,7 @@ func announce(log logrus.FieldLogger, c config.Config, files []string, publish, 
 	log.WithFields(logrus.Fields{
 		"open_files": openFiles, "publish_loops": publishLoops(c), "request_loops": requestLoops(c), "threads": threads,
 		"max_in_flight": c.MaxInFlight, "max_message_bytes": c.MaxMessageSize, "pub_hwm": c.PubHWM, "pub_log_bytes": c.PubLogSize,
+		"max_buffered_bytes": c.MaxBufferedBytes, "max_connections": c.MaxConnections, "per_address": c.MaxConnectionsPerAddress,
 	}).Info("limits")
 }
 

@@ -66,8 +66,8 @@ func TestApplyCountsWhoIsLeaving(t *testing.T) {
 	if !greeted(t, h.from("127.0.0.1")) {
 		t.Fatal("refused")
 	}
-	h.loop.Post(func() {
-		h.loop.Each(func(c *reactor.Conn) { c.Close(nil) })
+	h.loop.Post(func() { // what it posts runs in one turn
+		h.loop.Post(func() { h.loop.Each(func(c *reactor.Conn) { c.Close(nil) }) })
 		h.Apply(Options{MaxConnections: 2}, func(h reactor.Handler) bool { _, ok := h.(*guest); return ok })
 	})
 	h.left()

@@ -25,21 +25,16 @@ func (l *Link) renew(leave context.CancelFunc) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.leave = leave
-	l.calm()
 	if !l.fresh {
 		return false
+	}
+	select { // the next pause is to last
+	case <-l.changed:
+	default:
 	}
 	l.fresh = false
 	l.become(l.wanted)
 	return true
-}
-
-// calm has the next pause last: what Apply has said is known.
-func (l *Link) calm() {
-	select {
-	case <-l.changed:
-	default:
-	}
 }
 
 // become makes o the options. Of another master nothing has been reported yet.

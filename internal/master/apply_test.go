@@ -41,20 +41,20 @@ func TestApplyOfTheSameMaster(t *testing.T) {
 	if s := r.State(); !s.Connected || s.Connections != 1 {
 		t.Errorf("%+v", s)
 	}
-	first.end(errors.New("it has gone"))
-	// The pause is an hour still, since the attempt was made with that; applying ends it.
-	r.Apply(quickOptions(p.addr.String()))
-	second := r.connection(t)
-	second.end(errors.New("it has gone"))
-	r.connection(t)
+	for range 2 { // the pauses are of the new options
+		first.end(errors.New("it has gone"))
+		first = r.connection(t)
+	}
 }
 
 // TestApplyEndsAPause: the address was wrong, and nobody waits for an hour for the right one.
 func TestApplyEndsAPause(t *testing.T) {
 	p := newPeer(t, "127.0.0.1:0", good)
 	r := run(t, "127.0.0.1:1", func(o *Options) { o.Backoff = Backoff{Default: time.Hour, Max: time.Hour} })
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
 	for len(r.lines(logrus.WarnLevel)) == 0 {
-		time.Sleep(time.Millisecond) // the log has no event to wait for
+		<-tick.C
 	}
 	r.Apply(quickOptions(p.addr.String()))
 	r.connection(t)

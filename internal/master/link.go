@@ -165,8 +165,8 @@ func (l *Link) Run(ctx context.Context, serve func(ctx context.Context, nc net.C
 			continue
 		}
 		l.disconnected(err)
-		if lived > 0 {
-			l.calm()
+		if lived > 0 && l.renew(leave) { // they came while the connection was good: the pause is theirs
+			wait = l.opts.Backoff.start()
 		}
 		if lived >= l.opts.Backoff.Max {
 			wait = l.opts.Backoff.start()
