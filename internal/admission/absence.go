@@ -2,6 +2,7 @@ package admission
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"salt-broker/internal/reactor"
@@ -40,6 +41,16 @@ func (d *Door) Attend(ctx context.Context, a Absence) {
 	for i, l := range loops {
 		farewells[i] = &farewell{loop: l, minion: a.Minion}
 	}
+	var away atomic.Bool // minions are to leave
+	beginAll := func() {
+		for _, f := range farewells {
+			f.loop.Post(func() {
+				if away.Load() { // the master is not back meanwhile
+					f.begin(a.Over, len(loops))
+				}
+			})
+		}
+	}
 	check := time.NewTicker(absenceCheck)
 	defer check.Stop()
 	for open, complained := true, false; ; {
@@ -52,12 +63,20 @@ func (d *Door) Attend(ctx context.Context, a Absence) {
 		case open && !there && time.Since(since) >= a.After:
 			open = false
 			d.shut()
+			away.Store(true)
+			// The first leaves when every loop has closed its listening socket, or another loop would let it in again.
+			var shut atomic.Int32
 			for _, f := range farewells {
-				f.loop.Post(func() { f.begin(a.Over, len(loops)) }) // behind the closing of its listening socket
+				f.loop.Post(func() { // behind the closing
+					if int(shut.Add(1)) == len(loops) {
+						beginAll()
+					}
+				})
 			}
 			d.options.Log.Warnf("the master has been unreachable for %v: port %d is closed and minions are sent away (on_master_loss: close)",
 				a.After, d.addr.Port())
 		case !open && there:
+			away.Store(false)
 			for _, f := range farewells {
 				f.loop.Post(f.stop)
 			}
