@@ -186,14 +186,14 @@ func sendLate(nc net.Conn, size int, last string, late <-chan struct{}) <-chan e
 	return done
 }
 
-// crowd makes connections that send messages of 3 MiB, of which none ends before late is closed.
+// crowd makes connections that send messages of 2 MiB, of which none ends before late is closed.
 func (r *rig) crowd(n int, late <-chan struct{}) []*holder {
 	r.t.Helper()
 	holders := make([]*holder, n)
 	for i := range holders {
 		h, peer := r.connect(i%len(r.accounts), false)
 		holders[i] = h
-		sendLate(peer, 3*mebi, ".", late)
+		sendLate(peer, 2*mebi, ".", late)
 	}
 	return holders
 }
@@ -236,9 +236,10 @@ func TestWhoHoldsMoreThanAShareWaits(t *testing.T) {
 	})
 }
 
-// TestHalfReadMessagesTakeTurns: they need three times the room together, and each gets through.
+// TestHalfReadMessagesTakeTurns: they need more room together than there is, and each gets through. (What is held when
+// reading stops, the shares of those that come later, and one message that is read on fit into the bound.)
 func TestHalfReadMessagesTakeTurns(t *testing.T) {
-	r := start(t, 16*mebi, 2)
+	r := start(t, 24*mebi, 2)
 	late := make(chan struct{})
 	holders := r.crowd(16, late)
 	r.until("reading to stop", r.budget.Pressed)
@@ -255,7 +256,7 @@ func TestHalfReadMessagesTakeTurns(t *testing.T) {
 
 // TestNoTurnsWhileNothingLeaves: then it is better to wait than to fill what room there is.
 func TestNoTurnsWhileNothingLeaves(t *testing.T) {
-	r := start(t, 16*mebi, 2)
+	r := start(t, 24*mebi, 2)
 	r.closed.Store(true)
 	late := make(chan struct{})
 	holders := r.crowd(16, late)
