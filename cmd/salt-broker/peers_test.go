@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -55,14 +56,21 @@ type scriptedMaster struct {
 func newScriptedMaster(t *testing.T, l *place) *scriptedMaster {
 	t.Helper()
 	m := &scriptedMaster{requests: make(chan func(string), 16)}
-	m.listen(t, l.masterPub, zmtp.PUB)
-	m.listen(t, l.masterReq, zmtp.ROUTER)
+	l.masterPub = m.listen(t, l.masterPub, zmtp.PUB)
+	l.masterReq = m.listen(t, l.masterReq, zmtp.ROUTER)
 	return m
 }
 
-func (m *scriptedMaster) listen(t *testing.T, port int, as zmtp.SocketType) {
+// listen opens a port, 0 for whichever is free, and returns it. Somebody's connection may have a port that was free before,
+// for as long as it lasts.
+func (m *scriptedMaster) listen(t *testing.T, port int, as zmtp.SocketType) int {
 	t.Helper()
-	ln, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", port))
+	address := fmt.Sprint("127.0.0.1:", port)
+	ln, err := net.Listen("tcp", address)
+	for deadline := time.Now().Add(patience); errors.Is(err, syscall.EADDRINUSE) && time.Now().Before(deadline); {
+		<-time.After(10 * time.Millisecond)
+		ln, err = net.Listen("tcp", address)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,6 +109,7 @@ func (m *scriptedMaster) listen(t *testing.T, port int, as zmtp.SocketType) {
 		mu.Unlock()
 		all.Wait()
 	})
+	return ln.Addr().(*net.TCPAddr).Port
 }
 
 // answer is a request with its last frame replaced.
