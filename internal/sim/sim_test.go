@@ -155,7 +155,7 @@ func TestMuteMasterTimesOut(t *testing.T) {
 		t.Run(shape.String(), func(t *testing.T) {
 			t.Parallel()
 			master := startMaster(t, MasterOptions{})
-			m := startMinions(t, master, MinionsOptions{Count: 5, Shape: shape, Timeout: 50 * time.Millisecond})
+			m := startMinions(t, master, MinionsOptions{Count: 5, Shape: shape, Timeout: 700 * time.Millisecond})
 			must(t, master.AwaitSubscribed(within(t), "", 5))
 			master.Mute(true)
 			m.AskAll()
