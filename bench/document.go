@@ -262,14 +262,6 @@ func wrap(text, indent string) string {
 	return out.String() + "\n"
 }
 
-// missed says whether a figure is on the wrong side of the limit.
-func (t *target) missed(v float64) bool {
-	if t.least {
-		return v < t.limit
-	}
-	return v > t.limit
-}
-
 // says is what the target's figure is called.
 func (t *target) says() string {
 	for _, m := range scenarioNamed(t.scenario).metrics {

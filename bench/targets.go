@@ -65,12 +65,20 @@ func (r *Record) judge(w io.Writer) {
 		if t.least {
 			sign = ">="
 		}
-		if t.least && v < t.limit || !t.least && v > t.limit {
+		if t.missed(v) {
 			verdict = "MISSED"
 		}
 		_, _ = fmt.Fprintf(w, "  %-6s  %-18s %-7s %-26s %8s   to be %s %s%s\n", verdict, t.scenario, t.key, against, number(v), sign, number(t.limit),
 			t.spread(r))
 	}
+}
+
+// missed says whether a figure is on the wrong side of the limit.
+func (t *target) missed(v float64) bool {
+	if t.least {
+		return v < t.limit
+	}
+	return v > t.limit
 }
 
 // reached is the figure that a target is about, and what it is compared with.
