@@ -37,7 +37,7 @@ var mayImport = map[string][]string{
 	"internal/reactor":   {},
 	"internal/salt":      {},
 	"internal/sim":       {"internal/reactor", "internal/salt", "internal/zmtp"},
-	"internal/status":    {"pubproxy", "retproxy", "internal/latency", "internal/master", "internal/reactor"},
+	"internal/status":    {"pubproxy", "retproxy", "internal/heartbeat", "internal/latency", "internal/master", "internal/reactor"},
 	"internal/supervise": {"internal/reactor"},
 	"internal/zmtp":      {},
 	// The relay is driven from outside or through its Options, as main does it.

@@ -15,9 +15,8 @@ func (s Stats) After(former Stats) Stats {
 	s.Lost += former.Lost
 	s.LostToLog += former.LostToLog
 	s.Accepted += former.Accepted
-	s.MinionPings += former.MinionPings
-	s.MasterPings += former.MasterPings
-	s.MasterSilent += former.MasterSilent
+	s.MinionBeats = s.MinionBeats.Plus(former.MinionBeats)
+	s.MasterBeats = s.MasterBeats.Plus(former.MasterBeats)
 	s.FanOut = s.FanOut.Plus(former.FanOut)
 	s.Loops = slices.Clone(s.Loops)
 	for i := range min(len(s.Loops), len(former.Loops)) {

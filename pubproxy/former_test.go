@@ -4,12 +4,14 @@ import (
 	"reflect"
 	"testing"
 
+	"salt-broker/internal/heartbeat"
 	"salt-broker/internal/latency"
 	"salt-broker/internal/reactor"
 )
 
 // Every counter of a former proxy is added, those of later versions too: a counter is a uint64, what is so now an int.
 func TestNumbersOutliveTheirProxy(t *testing.T) {
+	one := heartbeat.Counts{PingsSent: 1, PongsReceived: 1, PingsReceived: 1, Silent: 1}
 	numbers := func() Stats {
 		s := Stats{Open: true, Ends: map[string]uint64{"left": 1}}
 		for _, f := range reflect.ValueOf(&s).Elem().Fields() {
@@ -21,6 +23,9 @@ func TestNumbersOutliveTheirProxy(t *testing.T) {
 			}
 			if h, ok := f.Addr().Interface().(*latency.Histogram); ok {
 				h.Counts[3], h.Nanos = 1, 1
+			}
+			if b, ok := f.Addr().Interface().(*heartbeat.Counts); ok {
+				*b = one
 			}
 		}
 		s.Loops = []reactor.LoopStats{{Turns: 1, Busy: 1, Connections: 1}}
@@ -46,6 +51,9 @@ func TestNumbersOutliveTheirProxy(t *testing.T) {
 		}
 		if h, ok := f.Interface().(latency.Histogram); ok && (h.Counts[3] != 2 || h.Nanos != 2 || end.Interface() != h) {
 			t.Errorf("%s is %+v, want 2, and %+v in the end", field.Name, h, end)
+		}
+		if b, ok := f.Interface().(heartbeat.Counts); ok && (b != one.Plus(one) || end.Interface() != b) {
+			t.Errorf("%s is %+v, want 2, and %+v in the end", field.Name, b, end)
 		}
 	}
 	if want := (reactor.LoopStats{Turns: 2, Busy: 2, Connections: 1}); after.Loops[0] != want || former.Loops[0].Turns != 1 {

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"salt-broker/internal/heartbeat"
 	"salt-broker/internal/zmtp"
 )
 
@@ -36,10 +37,30 @@ func TestMuteMasterIsLeftAndVanishedMinionsAreFreed(t *testing.T) {
 	eventually(t, p, "the vanished one freed", func(s Stats) bool {
 		return s.Ends["heartbeat_timeout"] == 1 && s.Minions == 2
 	})
-	eventually(t, p, "PINGs counted", func(s Stats) bool { return s.MinionPings >= 2 && s.MasterPings >= 2 && s.MasterSilent >= 2 })
+	eventually(t, p, "PINGs counted", func(s Stats) bool {
+		return s.MinionBeats.PingsSent >= 2 && s.MinionBeats.PongsReceived >= 1 && s.MinionBeats.Silent == 1 &&
+			s.MasterBeats.PingsSent >= 2 && s.MasterBeats.PongsReceived == 0 && s.MasterBeats.Silent >= 2
+	})
 	_ = living.nc.Close()
 	<-over
 	old.settle()
+}
+
+// Heartbeats of others are counted as well: what each side asks, and what it answers without being asked.
+func TestHeartbeatsOfPeersAreCounted(t *testing.T) {
+	master := newPublisher(t)
+	p := start(t, master.address(), nil)
+	master.expect("link")
+	minion := connect(t, p, 1, "")
+	minion.settle()
+	minion.settle()
+	minion.write(zmtp.AppendPong(nil, nil))
+	ping, pong := zmtp.AppendPing(nil, 0, nil), zmtp.AppendPong(nil, nil)
+	master.send(bytes.Join([][]byte{ping, pong, ping, pong, ping}, nil))
+	eventually(t, p, "counted", func(s Stats) bool {
+		return s.MinionBeats == heartbeat.Counts{PingsReceived: 2, PongsReceived: 1} &&
+			s.MasterBeats == heartbeat.Counts{PingsReceived: 3, PongsReceived: 2}
+	})
 }
 
 func TestMinionThatReadsSlowlyIsNotTakenForDead(t *testing.T) {

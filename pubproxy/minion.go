@@ -117,8 +117,10 @@ func (m *minion) Command(name, data []byte) error {
 		return m.pong(data)
 	case zmtp.CommandError:
 		return zmtp.Complaint(data)
+	case zmtp.CommandPong:
+		m.fanout.watch.Ponged()
 	}
-	return nil // PONG, and what later versions may add
+	return nil // what later versions may add too
 }
 
 func (m *minion) subscribe(topic []byte) error {
@@ -144,6 +146,7 @@ func (m *minion) pong(ping []byte) error {
 	if err != nil {
 		return err
 	}
+	m.fanout.watch.Pinged()
 	if m.cursor != nil && m.cursor.inside() {
 		m.cursor.pong = bytes.Clone(answer) // the newest tells as much as all of them
 		return nil

@@ -12,6 +12,7 @@ import (
 
 	"salt-broker/internal/admission"
 	"salt-broker/internal/buffers"
+	"salt-broker/internal/heartbeat"
 	"salt-broker/internal/latency"
 	"salt-broker/internal/master"
 	"salt-broker/internal/reactor"
@@ -85,22 +86,21 @@ type Proxy struct {
 
 // Stats is a snapshot of what a proxy has done since it started.
 type Stats struct {
-	Open          bool   // the port takes connections
-	Minions       int    // connections now, handshakes included
-	Behind        int    // of them lag now
-	Lag           int    // messages that the last of them lags behind, as of the last look, at most a second ago
-	LagBytes      int    // in them: what the log has to keep for it
-	Subscriptions int    // prefixes that the master has been asked for
-	Publishes     uint64 // whole messages from the master
-	PublishBytes  uint64 // in them
-	Deliveries    uint64 // messages that were handed to the kernel for a minion
-	DeliveryBytes uint64 // that were, for a part of a message too
-	Lost          uint64 // messages that minions lost because they lagged too far
-	LostToLog     uint64 // of them: not since they lagged by more than pub_hwm, but since pub_log_size was used up
-	Accepted      uint64 // connections that came, those that were refused included
-	MinionPings   uint64 // PINGs to minions
-	MasterPings   uint64 // and to the master
-	MasterSilent  uint64 // links that were given up because the master answered none
+	Open          bool             // the port takes connections
+	Minions       int              // connections now, handshakes included
+	Behind        int              // of them lag now
+	Lag           int              // messages that the last of them lags behind, as of the last look, at most a second ago
+	LagBytes      int              // in them: what the log has to keep for it
+	Subscriptions int              // prefixes that the master has been asked for
+	Publishes     uint64           // whole messages from the master
+	PublishBytes  uint64           // in them
+	Deliveries    uint64           // messages that were handed to the kernel for a minion
+	DeliveryBytes uint64           // that were, for a part of a message too
+	Lost          uint64           // messages that minions lost because they lagged too far
+	LostToLog     uint64           // of them: not since they lagged by more than pub_hwm, but since pub_log_size was used up
+	Accepted      uint64           // connections that came, those that were refused included
+	MinionBeats   heartbeat.Counts // heartbeats with minions
+	MasterBeats   heartbeat.Counts // and with the master
 	Ends          map[string]uint64
 	Master        master.State
 	Loops         []reactor.LoopStats
@@ -198,12 +198,12 @@ func (p *Proxy) Stats() Stats {
 		Publishes:     p.upstream.messages.Load(),
 		PublishBytes:  p.upstream.bytes.Load(),
 		Accepted:      p.door.Accepted(),
-		MinionPings:   p.door.Pings(),
+		MinionBeats:   p.door.Heartbeats(),
+		MasterBeats:   p.upstream.watch.Counts(),
 		Ends:          p.door.Counts(),
 		Master:        p.link.State(),
 		Loops:         p.group.Stats(),
 	}
-	s.MasterPings, s.MasterSilent = p.upstream.watch.Counts()
 	for _, f := range p.fanouts {
 		s.Minions += int(f.minions.Load())
 		s.Behind += int(f.lagging.Load())

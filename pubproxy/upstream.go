@@ -260,13 +260,17 @@ func (u *upstream) Message(msg []byte) error {
 
 // Command implements zmtp.Sink.
 func (u *upstream) Command(name, data []byte) error {
-	if string(name) != zmtp.CommandPing {
-		return nil
+	switch string(name) {
+	case zmtp.CommandPing:
+		var space [64]byte
+		answer, err := zmtp.AppendAnswer(space[:0], data)
+		if err != nil {
+			return err
+		}
+		u.watch.Pinged()
+		return u.conn.Write(answer)
+	case zmtp.CommandPong:
+		u.watch.Ponged()
 	}
-	var space [64]byte
-	answer, err := zmtp.AppendAnswer(space[:0], data)
-	if err != nil {
-		return err
-	}
-	return u.conn.Write(answer)
+	return nil
 }

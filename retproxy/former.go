@@ -23,9 +23,8 @@ func (s Stats) After(former Stats) Stats {
 	s.Overdue += former.Overdue
 	s.LostWithLink += former.LostWithLink
 	s.Accepted += former.Accepted
-	s.MinionPings += former.MinionPings
-	s.MasterPings += former.MasterPings
-	s.MasterSilent += former.MasterSilent
+	s.MinionBeats = s.MinionBeats.Plus(former.MinionBeats)
+	s.MasterBeats = s.MasterBeats.Plus(former.MasterBeats)
 	s.QueueTime = s.QueueTime.Plus(former.QueueTime)
 	s.MasterTime = s.MasterTime.Plus(former.MasterTime)
 	s.Loops = slices.Clone(s.Loops)

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"salt-broker/internal/heartbeat"
 	"salt-broker/internal/zmtp"
 )
 
@@ -30,9 +31,31 @@ func TestMasterThatGoesMuteIsLeftAndDialedAgain(t *testing.T) {
 		}
 		return true
 	})
-	if s := r.Stats(); s.Minions != 1 || s.MasterPings < 2 || s.MasterSilent < 2 || s.MinionPings != 0 {
-		t.Errorf("%d minions are left; %d PINGs to the master, %d times in vain, %d to minions", s.Minions, s.MasterPings, s.MasterSilent, s.MinionPings)
+	if s := r.Stats(); s.Minions != 1 || s.MasterBeats.PingsSent < 2 || s.MasterBeats.Silent < 2 || s.MasterBeats.PongsReceived != 0 ||
+		s.MinionBeats != (heartbeat.Counts{}) {
+		t.Errorf("%d minions are left; with the master %+v, with minions %+v", s.Minions, s.MasterBeats, s.MinionBeats)
 	}
+}
+
+// Heartbeats of others are counted as well: what each side asks, and what it answers. Each link to the master asks once to
+// measure the way.
+func TestHeartbeatsOfPeersAreCounted(t *testing.T) {
+	m := newMaster(t)
+	r := start(t, m, func(o *Options) { o.Loops = 1 })
+	p := dial(t, r, as{minor: 1})
+	p.ping("one")
+	p.ping("two")
+	p.send(zmtp.AppendPong(nil, nil))
+	p.asks("the link's name")
+	a := m.next()
+	a.link.write(bytes.Repeat(zmtp.AppendPing(nil, 0, nil), 3))
+	until(t, "all to be counted", func() bool {
+		s := r.Stats()
+		return s.MinionBeats == heartbeat.Counts{PingsReceived: 2, PongsReceived: 1} &&
+			s.MasterBeats == heartbeat.Counts{PingsSent: 2, PongsReceived: 2, PingsReceived: 3}
+	})
+	a.answer([]byte("yes"))
+	p.hears("yes")
 }
 
 func TestMinionThatHasVanishedIsFreed(t *testing.T) {

@@ -93,7 +93,7 @@ func (k *link) adopt(nc net.Conn, v zmtp.Version, ended chan<- error) {
 	}
 	if v.AtLeast(3, 1) {
 		k.lane.masterWatch.Add(c)
-		_ = k.Ping() // it goes before all else, and so measures the way; a failure closes, and Closed follows
+		_ = k.lane.masterWatch.Ping(k) // it goes before all else, and so measures the way; a failure closes, and Closed follows
 	}
 	k.lane.dispatch()
 }
@@ -259,8 +259,10 @@ func (k *link) Command(name, data []byte) error {
 		if err != nil {
 			return err
 		}
+		k.lane.masterWatch.Pinged()
 		return k.conn.Write(answer)
 	case zmtp.CommandPong:
+		k.lane.masterWatch.Ponged()
 		if len(data) == 8 && k == k.lane.ordinary { // the other one's may have waited behind a large request
 			k.lane.far().measured(k.lane.loop.Now() - time.Duration(binary.BigEndian.Uint64(data)))
 		}

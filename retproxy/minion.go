@@ -68,7 +68,7 @@ func (m *minion) HalfClosed(c *reactor.Conn) {
 		return
 	}
 	m.lane.minionWatch.Remove(c) // it cannot answer any more
-	if err := m.Ping(); err != nil {
+	if err := m.lane.minionWatch.Ping(m); err != nil {
 		c.Close(err)
 	}
 }
@@ -125,14 +125,17 @@ func (m *minion) Command(name, data []byte) error {
 		if err != nil {
 			return err
 		}
+		m.lane.minionWatch.Pinged()
 		if err := m.conn.Write(answer); err != nil {
 			return err
 		}
 		m.flow() // who only asks and never reads
 	case zmtp.CommandError:
 		return zmtp.Complaint(data)
+	case zmtp.CommandPong:
+		m.lane.minionWatch.Ponged()
 	}
-	return nil // PONG, and what later versions may add
+	return nil // what later versions may add too
 }
 
 // waits says whether the minion waits for something.

@@ -13,6 +13,7 @@ import (
 
 	"salt-broker/internal/admission"
 	"salt-broker/internal/buffers"
+	"salt-broker/internal/heartbeat"
 	"salt-broker/internal/latency"
 	"salt-broker/internal/master"
 	"salt-broker/internal/reactor"
@@ -86,19 +87,18 @@ type Stats struct {
 	ReplyBytes   uint64
 	Answers      uint64 // of them: given to a minion
 	AnswerBytes  uint64
-	Waiting      int    // requests here now, for a place at the master
-	InFlight     int    // requests at the master now
-	TooLarge     uint64 // requests that were refused, of a peer that has many: see size.go
-	Forgotten    uint64 // requests whose minion left, or asked anew, while they waited here: not sent
-	Unwanted     uint64 // replies for a minion that has left
-	Unroutable   uint64 // replies without a routing frame of this broker
-	Late         uint64 // replies after the deadline, passed on all the same
-	Overdue      uint64 // places at the master given up at the deadline
-	LostWithLink uint64 // requests at the master when their link ended: not answered, not sent again
-	Accepted     uint64 // connections that came, those that were refused included
-	MinionPings  uint64 // PINGs to minions
-	MasterPings  uint64 // and to the master
-	MasterSilent uint64 // links that were given up because the master answered none
+	Waiting      int              // requests here now, for a place at the master
+	InFlight     int              // requests at the master now
+	TooLarge     uint64           // requests that were refused, of a peer that has many: see size.go
+	Forgotten    uint64           // requests whose minion left, or asked anew, while they waited here: not sent
+	Unwanted     uint64           // replies for a minion that has left
+	Unroutable   uint64           // replies without a routing frame of this broker
+	Late         uint64           // replies after the deadline, passed on all the same
+	Overdue      uint64           // places at the master given up at the deadline
+	LostWithLink uint64           // requests at the master when their link ended: not answered, not sent again
+	Accepted     uint64           // connections that came, those that were refused included
+	MinionBeats  heartbeat.Counts // heartbeats with minions
+	MasterBeats  heartbeat.Counts // and with the master
 	Ends         map[string]uint64
 	Links        []master.State
 	Loops        []reactor.LoopStats
@@ -242,7 +242,7 @@ func isMinion(h reactor.Handler) bool {
 // Stats returns what the proxy has done so far. It is safe from any goroutine.
 func (p *Proxy) Stats() Stats {
 	s := Stats{
-		Open: p.door.Open(), Accepted: p.door.Accepted(), MinionPings: p.door.Pings(), Ends: p.door.Counts(), Loops: p.group.Stats(),
+		Open: p.door.Open(), Accepted: p.door.Accepted(), MinionBeats: p.door.Heartbeats(), Ends: p.door.Counts(), Loops: p.group.Stats(),
 	}
 	for _, l := range p.lanes {
 		s.Minions += int(l.minions.Load())
@@ -262,9 +262,7 @@ func (p *Proxy) Stats() Stats {
 		s.Late += l.late.Load()
 		s.Overdue += l.counters.overdue.Load()
 		s.LostWithLink += l.lostWithLink.Load()
-		pings, silent := l.masterWatch.Counts()
-		s.MasterPings += pings
-		s.MasterSilent += silent
+		s.MasterBeats = s.MasterBeats.Plus(l.masterWatch.Counts())
 		s.QueueTime = s.QueueTime.Plus(l.queueTime.Histogram())
 		s.MasterTime = s.MasterTime.Plus(l.masterTime.Histogram())
 		s.Links = append(s.Links, l.ordinary.road.State(), l.bulk.road.State())

@@ -54,7 +54,7 @@ type Options struct {
 }
 
 // Door admits connections to the loops of one group. Its methods belong to the loop of the connection at hand; Counts,
-// Accepted, Open, Pings, Apply and Close are safe from anywhere.
+// Accepted, Open, Heartbeats, Apply and Close are safe from anywhere.
 type Door struct {
 	options    Options
 	group      *reactor.Group
@@ -122,13 +122,12 @@ func (d *Door) Open() bool {
 // Accepted returns how many connections have come, those that were refused included.
 func (d *Door) Accepted() uint64 { return d.accepted.Load() }
 
-// Pings returns how many PINGs minions were sent.
-func (d *Door) Pings() (sent uint64) {
+// Heartbeats returns what minions were asked, and what they have asked and answered.
+func (d *Door) Heartbeats() (all heartbeat.Counts) {
 	for _, w := range d.watches {
-		pings, _ := w.Counts()
-		sent += pings
+		all = all.Plus(w.Counts())
 	}
-	return sent
+	return all
 }
 
 func (d *Door) accept(c *reactor.Conn) reactor.Handler {

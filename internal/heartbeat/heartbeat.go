@@ -36,22 +36,49 @@ var ErrSilent error = silence{}
 // never is the interval of a watch that has none.
 const never = math.MaxInt64
 
+// Counts are what a watch has seen of its peers.
+type Counts struct {
+	PingsSent     uint64
+	PongsReceived uint64
+	PingsReceived uint64 // and answered: a peer watches us as well
+	Silent        uint64 // peers that were given up since nothing came after a PING
+}
+
+// Plus are both together.
+func (c Counts) Plus(other Counts) Counts {
+	return Counts{
+		PingsSent: c.PingsSent + other.PingsSent, PongsReceived: c.PongsReceived + other.PongsReceived,
+		PingsReceived: c.PingsReceived + other.PingsReceived, Silent: c.Silent + other.Silent,
+	}
+}
+
 // Watch watches connections of one loop; its methods belong to that loop, but for Counts. A nil Watch watches nothing.
 type Watch struct {
 	loop  *reactor.Loop
 	quiet *reactor.Activity // waiting for the interval to pass
 	asked *reactor.Activity // got a PING; nil: nobody is given up
 
-	pings, silent atomic.Uint64
+	sent, pongs, pings, silent atomic.Uint64 // see Counts
 }
 
-// Counts says how many PINGs were sent, and how many peers were given up since nothing came after one. It is safe from
-// any goroutine.
-func (w *Watch) Counts() (pings, silent uint64) {
+// Counts says what was sent and has come so far. It is safe from any goroutine.
+func (w *Watch) Counts() Counts {
 	if w == nil {
-		return 0, 0
+		return Counts{}
 	}
-	return w.pings.Load(), w.silent.Load()
+	return Counts{PingsSent: w.sent.Load(), PongsReceived: w.pongs.Load(), PingsReceived: w.pings.Load(), Silent: w.silent.Load()}
+}
+
+// Ponged counts a PONG that came.
+func (w *Watch) Ponged() { w.pongs.Add(1) }
+
+// Pinged counts a PING that came.
+func (w *Watch) Pinged() { w.pings.Add(1) }
+
+// Ping asks a peer, watched or not, and counts that.
+func (w *Watch) Ping(p Peer) error {
+	w.sent.Add(1)
+	return p.Ping()
 }
 
 // New makes a Watch. With an interval of 0 nobody is asked anything; with a timeout of 0 silent peers get a PING every
@@ -135,8 +162,7 @@ func (w *Watch) ask(c *reactor.Conn) {
 	} else {
 		w.quiet.Add(c)
 	}
-	w.pings.Add(1)
-	if err := c.Handler().(Peer).Ping(); err != nil {
+	if err := w.Ping(c.Handler().(Peer)); err != nil {
 		c.Close(err)
 	}
 }

@@ -134,8 +134,16 @@ func TestNoIntervalWatchesNothing(t *testing.T) {
 	if err := <-p.closed; !errors.Is(err, io.EOF) {
 		t.Errorf("closed with %v", err)
 	}
-	if pings, _ := p.watch.Counts(); pings != 0 {
-		t.Errorf("%d PINGs", pings)
+	if n := p.watch.Counts(); n != (Counts{}) {
+		t.Errorf("%+v", n)
+	}
+}
+
+// Each count is added to its own kind.
+func TestPlus(t *testing.T) {
+	got := Counts{1, 2, 3, 4}.Plus(Counts{10, 20, 30, 40})
+	if want := (Counts{11, 22, 33, 44}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
 	}
 }
 
@@ -145,7 +153,7 @@ func TestNobodysWatch(t *testing.T) {
 	w.Add(nil)
 	w.Alive(nil)
 	w.Remove(nil)
-	if pings, silent := w.Counts(); pings != 0 || silent != 0 {
+	if w.Counts() != (Counts{}) {
 		t.Error("it counts")
 	}
 }

@@ -123,23 +123,31 @@ var metrics = []metric{
 		},
 	},
 	{
-		name: "salt_broker_heartbeat_pings_total", kind: "counter", labels: []string{"channel", "side"},
+		name: "salt_broker_heartbeat_pings_sent_total", kind: "counter", labels: []string{"channel", "side"},
 		help: "PINGs sent to peers that were silent, minions or the master.",
 		values: func(n *numbers, emit emit) {
-			emit(float64(n.publish.MinionPings), publish, "minion")
-			emit(float64(n.publish.MasterPings), publish, "master")
-			emit(float64(n.request.MinionPings), request, "minion")
-			emit(float64(n.request.MasterPings), request, "master")
+			eachPeer(n, func(b beats, channel, side string) { emit(float64(b.PingsSent), channel, side) })
+		},
+	},
+	{
+		name: "salt_broker_heartbeat_pongs_received_total", kind: "counter", labels: []string{"channel", "side"},
+		help: "PONGs that came: answers to these PINGs.",
+		values: func(n *numbers, emit emit) {
+			eachPeer(n, func(b beats, channel, side string) { emit(float64(b.PongsReceived), channel, side) })
+		},
+	},
+	{
+		name: "salt_broker_heartbeat_pings_received_total", kind: "counter", labels: []string{"channel", "side"},
+		help: "PINGs that came, each of which was answered: heartbeats of minions or of the master.",
+		values: func(n *numbers, emit emit) {
+			eachPeer(n, func(b beats, channel, side string) { emit(float64(b.PingsReceived), channel, side) })
 		},
 	},
 	{
 		name: "salt_broker_heartbeat_timeouts_total", kind: "counter", labels: []string{"channel", "side"},
 		help: "Connections given up since no sign of life followed a PING.",
 		values: func(n *numbers, emit emit) {
-			emit(float64(n.publish.Ends[silent]), publish, "minion")
-			emit(float64(n.publish.MasterSilent), publish, "master")
-			emit(float64(n.request.Ends[silent]), request, "minion")
-			emit(float64(n.request.MasterSilent), request, "master")
+			eachPeer(n, func(b beats, channel, side string) { emit(float64(b.Silent), channel, side) })
 		},
 	},
 
@@ -334,6 +342,13 @@ func sumOf(links []master.State, of func(l master.State) uint64) float64 {
 		sum += of(l)
 	}
 	return float64(sum)
+}
+
+func eachPeer(n *numbers, fn func(b beats, channel, side string)) {
+	fn(n.publish.MinionBeats, publish, "minion")
+	fn(n.publish.MasterBeats, publish, "master")
+	fn(n.request.MinionBeats, request, "minion")
+	fn(n.request.MasterBeats, request, "master")
 }
 
 func eachLoop(n *numbers, fn func(l loop, channel, index string)) {

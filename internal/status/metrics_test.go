@@ -47,7 +47,7 @@ func samples(t *testing.T, b *broker) []string {
 func TestMetrics(t *testing.T) {
 	b := healthy()
 	b.publish.Lost, b.publish.LostToLog = 10, 4
-	b.publish.Ends["heartbeat_timeout"] = 6
+	b.publish.MinionBeats = beats{PingsSent: 11, PongsReceived: 12, PingsReceived: 13, Silent: 6}
 	b.publish.Loops[0].Busy = 1500e6
 	b.request.Links[1].Connected = false
 	b.request.QueueTime.Counts[0], b.request.QueueTime.Counts[latency.Bounds], b.request.QueueTime.Nanos = 3, 1, 2e9
@@ -60,6 +60,9 @@ func TestMetrics(t *testing.T) {
 		`salt_broker_buffered_limit_bytes 67890`,
 		`salt_broker_publish_dropped_total{reason="pub_hwm"} 6`,
 		`salt_broker_publish_dropped_total{reason="pub_log_size"} 4`,
+		`salt_broker_heartbeat_pings_sent_total{channel="publish",side="minion"} 11`,
+		`salt_broker_heartbeat_pongs_received_total{channel="publish",side="minion"} 12`,
+		`salt_broker_heartbeat_pings_received_total{channel="publish",side="minion"} 13`,
 		`salt_broker_heartbeat_timeouts_total{channel="publish",side="minion"} 6`,
 		`salt_broker_connections_ended_total{channel="publish",reason="left"} 2`,
 		`salt_broker_loop_busy_seconds_total{channel="publish",loop="0"} 1.5`,
@@ -131,9 +134,9 @@ func TestEveryNumberIsSeen(t *testing.T) {
 	} {
 		plain := healthy()
 		before, report := seen(t, plain)
-		for field := range fieldsOf(stats(plain)) {
+		for _, field := range fieldsOf(stats(plain).Type()) {
 			b := healthy()
-			f := stats(b).FieldByName(field)
+			f := stats(b).FieldByIndex(field.Index)
 			switch f.Kind() {
 			case reflect.Uint64:
 				f.SetUint(1000003)
@@ -150,12 +153,12 @@ func TestEveryNumberIsSeen(t *testing.T) {
 			default: // maps and slices
 				f.SetZero()
 			}
-			if field == "LostToLog" { // of which those are a part
+			if field.Name == "LostToLog" { // of which those are a part
 				stats(b).FieldByName("Lost").SetUint(1000003)
 			}
 			after, reported := seen(t, b)
 			if after == before || reported == report {
-				t.Errorf("%s: %s changes nothing: metrics %v, report %v", name, field, after != before, reported != report)
+				t.Errorf("%s: %s changes nothing: metrics %v, report %v", name, field.Name, after != before, reported != report)
 			}
 		}
 	}
@@ -182,12 +185,19 @@ func seen(t *testing.T, b *broker) (metrics, report string) {
 	return fmt.Sprint(families), string(text) + string(more)
 }
 
-func fieldsOf(v reflect.Value) map[string]bool {
-	names := map[string]bool{}
-	for i := range v.NumField() {
-		names[v.Type().Field(i).Name] = true
+// fieldsOf are the fields of a struct; heartbeats are several numbers.
+func fieldsOf(of reflect.Type) (all []reflect.StructField) {
+	for _, f := range reflect.VisibleFields(of) {
+		if f.Type != reflect.TypeFor[beats]() {
+			all = append(all, f)
+			continue
+		}
+		for _, inner := range reflect.VisibleFields(f.Type) {
+			inner.Name, inner.Index = f.Name+"."+inner.Name, append(f.Index, inner.Index...)
+			all = append(all, inner)
+		}
 	}
-	return names
+	return all
 }
 
 // docsRow matches a row of the table of metrics.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"salt-broker/internal/heartbeat"
 	"salt-broker/internal/latency"
 	"salt-broker/internal/master"
 	"salt-broker/internal/reactor"
@@ -13,8 +14,8 @@ import (
 // loop is what an event loop has done.
 type loop = reactor.LoopStats
 
-// silent is the reason for which a minion's connection is ended that answers no PING.
-const silent = "heartbeat_timeout"
+// beats are the heartbeats with the peers of one side.
+type beats = heartbeat.Counts
 
 // Report is the document at /status. Fields are never renamed or taken away within a major version; further ones may come.
 // What ends in _total counts since the process began, times are in seconds. docs/metrics.rst says what each number means:
@@ -48,16 +49,23 @@ type Channel struct {
 	AcceptedTotal uint64            `json:"accepted_total"`
 	EndedTotal    map[string]uint64 `json:"ended_total"` // by reason; those that never occurred are there with 0
 	RestartsTotal uint64            `json:"restarts_total"`
-	PingsTotal    Sides             `json:"pings_total"`
-	SilentTotal   Sides             `json:"silent_total"`
+	Heartbeats    Sides             `json:"heartbeats"`
 	Links         []Link            `json:"links"` // to the master
 	Loops         []Loop            `json:"loops"`
 }
 
-// Sides is a number of each side.
+// Sides are heartbeats with the peers of each side.
 type Sides struct {
-	Minion uint64 `json:"minion"`
-	Master uint64 `json:"master"`
+	Minion Heartbeats `json:"minion"`
+	Master Heartbeats `json:"master"`
+}
+
+// Heartbeats are those with the peers of one side.
+type Heartbeats struct {
+	PingsSent     uint64 `json:"pings_sent_total"`
+	PongsReceived uint64 `json:"pongs_received_total"`
+	PingsReceived uint64 `json:"pings_received_total"`
+	Silent        uint64 `json:"timeouts_total"`
 }
 
 // Link is a connection to the master, or the lack of it.
@@ -154,8 +162,8 @@ func (s *Server) report(ctx context.Context) Report {
 			Channel: Channel{
 				Address: o.PublishAddr.String(), Open: p.Open, Minions: p.Minions, AcceptedTotal: p.Accepted, EndedTotal: p.Ends,
 				RestartsTotal: n.publishRestarts,
-				PingsTotal:    Sides{p.MinionPings, p.MasterPings}, SilentTotal: Sides{p.Ends[silent], p.MasterSilent},
-				Links: linksOf(p.Master), Loops: loopsOf(p.Loops),
+				Heartbeats:    Sides{Heartbeats(p.MinionBeats), Heartbeats(p.MasterBeats)},
+				Links:         linksOf(p.Master), Loops: loopsOf(p.Loops),
 			},
 			Subscriptions: p.Subscriptions, Behind: p.Behind, LagMessages: p.Lag, LagBytes: p.LagBytes,
 			FromMaster: Flow{p.Publishes, p.PublishBytes}, ToMinions: Flow{p.Deliveries, p.DeliveryBytes},
@@ -166,8 +174,8 @@ func (s *Server) report(ctx context.Context) Report {
 			Channel: Channel{
 				Address: o.RequestAddr.String(), Open: r.Open, Minions: r.Minions, AcceptedTotal: r.Accepted, EndedTotal: r.Ends,
 				RestartsTotal: n.requestRestarts,
-				PingsTotal:    Sides{r.MinionPings, r.MasterPings}, SilentTotal: Sides{r.Ends[silent], r.MasterSilent},
-				Links: linksOf(r.Links...), Loops: loopsOf(r.Loops),
+				Heartbeats:    Sides{Heartbeats(r.MinionBeats), Heartbeats(r.MasterBeats)},
+				Links:         linksOf(r.Links...), Loops: loopsOf(r.Loops),
 			},
 			Waiting: r.Waiting, InFlight: r.InFlight, InFlightLimit: o.MaxInFlight(),
 			FromMinions: Flow{r.Requests, r.RequestBytes}, ToMaster: Flow{r.QueueTime.Count(), r.SentBytes},
