@@ -21,24 +21,9 @@ func (c Config) ListenStatus() string {
 	return hostPort(c.StatusInterface, c.StatusPort)
 }
 
-// MasterPublish is where the master publishes, host:port.
-func (c Config) MasterPublish() string {
-	host, _, _ := splitMaster(c.Master)
-	return hostPort(host, c.MasterPublishPort)
-}
-
-// MasterRequest is where the master takes requests, host:port. A port in `master` wins over `master_port`, as in Salt.
-func (c Config) MasterRequest() string {
-	host, port, _ := splitMaster(c.Master)
-	if port == 0 {
-		port = c.MasterPort
-	}
-	return hostPort(host, port)
-}
-
 func hostPort(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
 
-// splitMaster takes `master` apart: host, host:port, [IPv6 address], [IPv6 address]:port or a bare IPv6 address. port is
+// splitMaster takes an address of a master apart: host, host:port, [IPv6 address], [IPv6 address]:port or a bare IPv6 address. port is
 // 0 where there is none.
 func splitMaster(text string) (host string, port int, ok bool) {
 	if addr, err := netip.ParseAddr(text); err == nil {

@@ -26,8 +26,8 @@ func TestEffectiveAddresses(t *testing.T) {
 			for what, pair := range map[string][2]string{
 				"ListenPublish": {c.ListenPublish(), test.listenPublish},
 				"ListenRequest": {c.ListenRequest(), test.listenRequest},
-				"MasterPublish": {c.MasterPublish(), test.masterPublish},
-				"MasterRequest": {c.MasterRequest(), test.masterRequest},
+				"MasterPublish": {c.Masters()[0].Paths[0].Publish, test.masterPublish},
+				"MasterRequest": {c.Masters()[0].Paths[0].Request, test.masterRequest},
 			} {
 				if pair[0] != pair[1] {
 					t.Errorf("%s: %s, want %s", what, pair[0], pair[1])

@@ -5,6 +5,18 @@ import (
 	"strings"
 )
 
+// What `master_type` takes.
+const (
+	// MasterTypeStr is one master. (To Salt's minions a list is then one of masters that they all serve.)
+	MasterTypeStr = "str"
+	// MasterTypeFailover is a list in order, of which the first that is healthy serves.
+	MasterTypeFailover = "failover"
+	// MasterTypeCluster are the peers of one Salt master cluster.
+	MasterTypeCluster = "cluster"
+)
+
+var masterType = []string{MasterTypeStr, MasterTypeFailover, MasterTypeCluster}
+
 // What `on_master_loss` takes.
 const (
 	// OnMasterLossKeep leaves minions connected; what they ask waits.

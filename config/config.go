@@ -14,9 +14,12 @@ type Config struct {
 
 	// Towards the master.
 
-	// Master is `master`: the master's host name or address, as it was written: host, host:port, [IPv6 address]:port or
-	// a bare IPv6 address. A port in it is the port for requests and wins over MasterPort, as in Salt.
+	// Master is `master`: the master, or a list of them, as [Config.Masters] takes it apart. An address is as it was
+	// written: host, host:port, [IPv6 address]:port or a bare IPv6 address.
 	Master string
+	// MasterType is `master_type`: what several masters are to each other, one of [MasterTypeStr], [MasterTypeFailover] and
+	// [MasterTypeCluster].
+	MasterType string
 	// MasterPort is `master_port`: the master's port for requests. The same as RetPort where nothing else is said.
 	MasterPort int
 	// MasterPublishPort is `master_publish_port`: the master's port for publishes. The same as PublishPort where nothing
@@ -147,6 +150,7 @@ func Default() Config {
 		DefaultInclude: "broker.d/*.conf",
 
 		Master:            "salt",
+		MasterType:        MasterTypeStr,
 		MasterPort:        4506,
 		MasterPublishPort: 4505,
 		SourceAddress:     "",

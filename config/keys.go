@@ -12,7 +12,8 @@ type key struct {
 var keys = []key{
 	{"default_include", func(c *Config) value { return pattern{&c.DefaultInclude} }},
 
-	{"master", func(c *Config) value { return master{&c.Master} }},
+	{"master", func(c *Config) value { return mastersAt(&c.Master) }},
+	{"master_type", func(c *Config) value { return choice{&c.MasterType, masterType} }},
 	{"master_port", func(c *Config) value { return port{&c.MasterPort} }},
 	{"master_publish_port", func(c *Config) value { return port{&c.MasterPublishPort} }},
 	{"source_address", func(c *Config) value { return address{p: &c.SourceAddress, optional: true} }},

@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"fmt"
+	"net"
 	"slices"
 
 	"github.com/spf13/viper"
@@ -44,8 +45,6 @@ func (l *loading) take(s said) {
 	switch {
 	case ours, isAlias(s.key):
 		l.takeOurs(s)
-	case s.key == "master_type":
-		l.takeMasterType(s)
 	case replaced[s.key] != "":
 		l.warn(s, replaced[s.key])
 	case later[s.key] != "":
@@ -79,27 +78,24 @@ func (l *loading) takeOurs(s said) {
 		delete(l.where, s.key)
 		return
 	}
-	if list, isList := s.value.([]any); isList && s.key == "master" {
-		if len(list) > 1 {
-			l.fault(s, "is not supported by this version: name one master")
-			return
-		}
-		if len(list) == 1 && list[0] != nil {
-			s.value, s.text = list[0], shown(fmt.Sprint(list[0]))
-		}
+	if s.key == "master" {
+		s = unwrapped(s)
 	}
 	l.put(s)
 }
 
-// takeMasterType looks at a key of which there is only one value so far, and so nothing to keep.
-func (l *loading) takeMasterType(s said) {
-	switch s.value {
-	case "str", nil:
-	case "failover", "cluster":
-		l.fault(s, "is not supported by this version (str)")
-	default:
-		l.fault(s, "is not a type of master (str)")
+// unwrapped is what was said of the master, where a list of one address is that address.
+func unwrapped(s said) said {
+	list, _ := s.value.([]any)
+	if len(list) != 1 {
+		return s
 	}
+	switch one := list[0].(type) {
+	case nil, map[string]any, []any:
+	default:
+		s.value, s.text = one, shown(fmt.Sprint(one))
+	}
+	return s
 }
 
 // put makes s the one that counts.
@@ -167,10 +163,18 @@ func (l *loading) lookAt(c Config) {
 	if s, given := l.where["ipv6"]; given && c.IPv6 && c.Interface == "0.0.0.0" {
 		l.warn(s, "has no effect: interface says 0.0.0.0, which is IPv4 only")
 	}
-	_, inMaster, _ := splitMaster(c.Master)
-	if s, given := l.where["master_port"]; given && inMaster != 0 && inMaster != c.MasterPort {
-		l.warn(s, fmt.Sprintf("has no effect: master says port %d", inMaster))
+	if s, given := l.where["master_port"]; given && !slices.ContainsFunc(c.paths(), func(p Path) bool { return p.Request == hostPort(p.Host, c.MasterPort) }) {
+		l.warn(s, "has no effect: "+beside(c))
 	}
+}
+
+// beside says what makes master_port meaningless.
+func beside(c Config) string {
+	if all := c.paths(); len(all) == 1 {
+		_, port, _ := net.SplitHostPort(all[0].Request)
+		return "master says port " + port
+	}
+	return "every master has a port of its own"
 }
 
 // sort brings faults and warnings into the order of the files, and each said once.

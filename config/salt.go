@@ -115,7 +115,7 @@ func known() []string {
 	for _, a := range aliases {
 		names = append(names, a.name)
 	}
-	names = append(names, logToFile, "master_type")
+	names = append(names, logToFile)
 	names = append(names, slices.Sorted(maps.Keys(replaced))...)
 	names = append(names, slices.Sorted(maps.Keys(later))...)
 	return append(names, foreign...)

@@ -55,20 +55,58 @@ var rules = []struct {
 	{"ret_port", []string{"publish_port"}, func(c Config) string {
 		return when(c.RetPort == c.PublishPort, "is the publish_port as well")
 	}},
+	{"master_type", nil, func(c Config) string {
+		return when(c.MasterType != MasterTypeStr, "is not supported by this version (str)")
+	}},
+	{"master_type", []string{"master"}, func(c Config) string {
+		return when(c.MasterType == MasterTypeStr && len(c.Masters()) > 1, "with several masters is, for Salt's minions, all of them at once, "+
+			"which a relay cannot be; failover is the first of them that answers")
+	}},
+	{"master", nil, func(c Config) string {
+		for _, m := range c.Masters() {
+			if len(m.Paths) > 1 {
+				return "has several paths to " + m.Name + ", which this version does not support"
+			}
+		}
+		return ""
+	}},
+	{"master", []string{"master_port", "ret_port"}, func(c Config) string {
+		seen := map[string]bool{}
+		for _, p := range c.paths() {
+			if seen[p.Request] {
+				return "has " + p.Request + " twice"
+			}
+			seen[p.Request] = true
+		}
+		return ""
+	}},
 	{"master_publish_port", []string{"master", "master_port", "ret_port", "publish_port"}, func(c Config) string {
-		return when(c.MasterPublish() == c.MasterRequest(), "is the master's port for requests as well")
+		same := func(p Path) bool { return p.Publish == p.Request }
+		return when(slices.ContainsFunc(c.paths(), same), "is the master's port for requests as well")
 	}},
 	{"master", []string{"interface", "ret_port", "publish_port", "master_port", "master_publish_port"}, func(c Config) string {
-		return when(c.isItself(), "is salt-broker itself, which listens there on the same ports")
+		const itself = "is salt-broker itself, which listens there on the same ports"
+		all := c.paths()
+		i := slices.IndexFunc(all, c.isItself)
+		switch {
+		case i < 0:
+			return ""
+		case len(all) == 1:
+			return itself
+		}
+		return "has " + all[i].Host + ", which " + itself
 	}},
 	{"source_address", []string{"master"}, func(c Config) string {
-		host, _, _ := splitMaster(c.Master)
-		there, err := netip.ParseAddr(host)
-		if err != nil || c.SourceAddress == "" {
+		if c.SourceAddress == "" {
 			return ""
 		}
 		here, _ := netip.ParseAddr(c.SourceAddress)
-		return when(here.Unmap().Is4() != there.Unmap().Is4(), "cannot reach the master's address "+host+": one is IPv4, the other IPv6")
+		for _, p := range c.paths() {
+			if there, err := netip.ParseAddr(p.Host); err == nil && here.Unmap().Is4() != there.Unmap().Is4() {
+				return "cannot reach the master's address " + p.Host + ": one is IPv4, the other IPv6"
+			}
+		}
+		return ""
 	}},
 	{"zmq_heartbeat_timeout", []string{"zmq_heartbeat_ivl"}, func(c Config) string {
 		tooShort := 0 < c.HeartbeatTimeout && c.HeartbeatTimeout < c.HeartbeatInterval
@@ -98,17 +136,16 @@ func when(wrong bool, why string) string {
 	return ""
 }
 
-// isItself says whether c's master is c's own listening port. It knows addresses and localhost; what other names resolve
+// isItself says whether p leads to c's own listening port. It knows addresses and localhost; what other names resolve
 // to is not its business.
-func (c Config) isItself() bool {
-	host, _, _ := splitMaster(c.Master)
-	if c.MasterRequest() != hostPort(host, c.RetPort) && c.MasterPublish() != hostPort(host, c.PublishPort) {
+func (c Config) isItself(p Path) bool {
+	if p.Request != hostPort(p.Host, c.RetPort) && p.Publish != hostPort(p.Host, c.PublishPort) {
 		return false
 	}
 	here, _ := netip.ParseAddr(c.Interface)
-	if host == "localhost" {
+	if p.Host == "localhost" {
 		return here.IsUnspecified() || here.IsLoopback()
 	}
-	there, err := netip.ParseAddr(host)
+	there, err := netip.ParseAddr(p.Host)
 	return err == nil && (there == here || there.IsLoopback() && here.IsUnspecified())
 }

@@ -207,14 +207,6 @@ func (v address) ok() bool {
 func (v address) want() string   { return "is not an IP address" }
 func (v address) String() string { return quoted(*v.p) }
 
-// master is a host with or without a port.
-type master struct{ p *string }
-
-func (v master) set(raw any) bool { return setText(v.p, raw) }
-func (v master) ok() bool         { _, _, ok := splitMaster(*v.p); return ok }
-func (v master) want() string     { return "is not a host, host:port or [IPv6 address]:port" }
-func (v master) String() string   { return quoted(*v.p) }
-
 // path is an absolute path or nothing.
 type path struct{ p *string }
 

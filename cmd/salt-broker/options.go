@@ -14,8 +14,8 @@ import (
 	"salt-broker/retproxy"
 )
 
-// publishOptions is what the publish channel gets of the configuration.
-func publishOptions(c config.Config, b *buffers.Budget, log logrus.FieldLogger) pubproxy.Options {
+// publishOptions is what the publish channel gets of the configuration while m serves.
+func publishOptions(c config.Config, m config.Master, b *buffers.Budget, log logrus.FieldLogger) pubproxy.Options {
 	log = log.WithField("component", "publish")
 	return pubproxy.Options{
 		Listen:            c.ListenPublish(),
@@ -28,7 +28,7 @@ func publishOptions(c config.Config, b *buffers.Budget, log logrus.FieldLogger) 
 		MaxPerAddress:     c.MaxConnectionsPerAddress,
 		Allow:             c.AllowNetworks(),
 		Deny:              c.DenyNetworks(),
-		Master:            masterOptions(c, c.MasterPublish(), log),
+		Master:            masterOptions(c, m.Paths[0].Publish, log),
 		Loops:             publishLoops(c),
 		HWM:               c.PubHWM,
 		LogBytes:          c.PubLogSize,
@@ -42,8 +42,8 @@ func publishOptions(c config.Config, b *buffers.Budget, log logrus.FieldLogger) 
 	}
 }
 
-// requestOptions is what the request channel gets of the configuration.
-func requestOptions(c config.Config, b *buffers.Budget, log logrus.FieldLogger) retproxy.Options {
+// requestOptions is what the request channel gets of the configuration while m serves.
+func requestOptions(c config.Config, m config.Master, b *buffers.Budget, log logrus.FieldLogger) retproxy.Options {
 	log = log.WithField("component", "request")
 	return retproxy.Options{
 		Listen:            c.ListenRequest(),
@@ -56,7 +56,7 @@ func requestOptions(c config.Config, b *buffers.Budget, log logrus.FieldLogger) 
 		MaxPerAddress:     c.MaxConnectionsPerAddress,
 		Allow:             c.AllowNetworks(),
 		Deny:              c.DenyNetworks(),
-		Master:            masterOptions(c, c.MasterRequest(), log),
+		Master:            masterOptions(c, m.Paths[0].Request, log),
 		Loops:             requestLoops(c),
 		MaxInFlight:       c.MaxInFlight,
 		RequestDeadline:   c.RequestDeadline,

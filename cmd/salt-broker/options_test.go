@@ -22,6 +22,7 @@ import (
 // elsewhere are the keys that reach no option of a proxy, and what they are for.
 var elsewhere = map[string]string{
 	"default_include":   "which files are read",
+	"master_type":       "which of the masters they get",
 	"ipv6":              "changes interface where that is not given",
 	"max_open_files":    "the process",
 	"user":              "the process",
@@ -123,8 +124,8 @@ func optionsOf(c config.Config) map[string]string {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	all := map[string]string{}
-	flatten(all, "pub", reflect.ValueOf(publishOptions(c, buffers.New(c.MaxBufferedBytes, log), log)))
-	flatten(all, "ret", reflect.ValueOf(requestOptions(c, buffers.New(c.MaxBufferedBytes, log), log)))
+	flatten(all, "pub", reflect.ValueOf(publishOptions(c, c.Masters()[0], buffers.New(c.MaxBufferedBytes, log), log)))
+	flatten(all, "ret", reflect.ValueOf(requestOptions(c, c.Masters()[0], buffers.New(c.MaxBufferedBytes, log), log)))
 	return all
 }
 
@@ -146,7 +147,7 @@ func flatten(all map[string]string, path string, v reflect.Value) {
 
 func TestLogsSayWhichChannel(t *testing.T) {
 	c, log := config.Default(), logrus.New()
-	p, r := publishOptions(c, nil, log), requestOptions(c, nil, log)
+	p, r := publishOptions(c, c.Masters()[0], nil, log), requestOptions(c, c.Masters()[0], nil, log)
 	for name, loggers := range map[string][]logrus.FieldLogger{"publish": {p.Log, p.Master.Log}, "request": {r.Log, r.Master.Log}} {
 		for _, l := range loggers {
 			if got := l.(*logrus.Entry).Data["component"]; got != name {

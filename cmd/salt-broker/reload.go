@@ -52,8 +52,8 @@ func (r *reloading) reload() (drain time.Duration) {
 	r.running.Store(&now)
 	r.budget.SetLimit(now.MaxBufferedBytes)
 	boundMemory(now)
-	r.publishes.Apply(func(p *pubproxy.Proxy) { p.Apply(publishOptions(now, r.budget, r.log)) })
-	r.requests.Apply(func(p *retproxy.Proxy) { p.Apply(requestOptions(now, r.budget, r.log)) })
+	r.publishes.Apply(func(p *pubproxy.Proxy) { p.Apply(publishOptions(now, now.Masters()[0], r.budget, r.log)) })
+	r.requests.Apply(func(p *retproxy.Proxy) { p.Apply(requestOptions(now, now.Masters()[0], r.budget, r.log)) })
 
 	changed := "nothing has changed"
 	if keys := before.Changes(now); len(keys) > 0 {
@@ -68,7 +68,8 @@ func (r *reloading) reload() (drain time.Duration) {
 
 // follow is c with what can change while the broker runs as next has it.
 func follow(c, next config.Config) config.Config {
-	c.Master, c.MasterPort, c.MasterPublishPort = next.Master, next.MasterPort, next.MasterPublishPort
+	c.Master, c.MasterType = next.Master, next.MasterType
+	c.MasterPort, c.MasterPublishPort = next.MasterPort, next.MasterPublishPort
 	c.SourceAddress, c.ConnectTimeout = next.SourceAddress, next.ConnectTimeout
 	c.ReconDefault, c.ReconMax, c.ReconRandomize = next.ReconDefault, next.ReconMax, next.ReconRandomize
 

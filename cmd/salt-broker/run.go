@@ -94,14 +94,16 @@ func start(ctx context.Context, c config.Config, o config.Options, owner *accoun
 	var running atomic.Pointer[config.Config] // replaced by a reload
 	running.Store(&c)
 	newPublish := func() (*pubproxy.Proxy, error) { //nolint:contextcheck // opening a port does not wait for anything
-		p, err := pubproxy.New(publishOptions(*running.Load(), budget, log))
+		now := *running.Load()
+		p, err := pubproxy.New(publishOptions(now, now.Masters()[0], budget, log))
 		if err != nil {
 			return nil, cannotListen(err, "publish_port", c.PublishPort, "interface", c.Interface)
 		}
 		return p, nil
 	}
 	newRequest := func() (*retproxy.Proxy, error) { //nolint:contextcheck // opening a port does not wait for anything
-		p, err := retproxy.New(requestOptions(*running.Load(), budget, log))
+		now := *running.Load()
+		p, err := retproxy.New(requestOptions(now, now.Masters()[0], budget, log))
 		if err != nil {
 			return nil, cannotListen(err, "ret_port", c.RetPort, "interface", c.Interface)
 		}

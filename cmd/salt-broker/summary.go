@@ -16,7 +16,16 @@ import (
 func announce(log logrus.FieldLogger, c config.Config, files []string, publish, request netip.AddrPort, openFiles uint64, threads int) {
 	log.Infof("salt-broker %s starts with %s", versionOf(buildInfo()), strings.Join(files, ", "))
 	log.Infof("minions connect to %v for publishes and to %v for requests", publish, request)
-	log.Infof("the master is at %s for publishes and at %s for requests", c.MasterPublish(), c.MasterRequest())
+	masters := c.Masters()
+	for _, m := range masters {
+		for _, p := range m.Paths {
+			which := "the master"
+			if len(masters) > 1 || len(m.Paths) > 1 {
+				which += " " + m.Name
+			}
+			log.Infof("%s is at %s for publishes and at %s for requests", which, p.Publish, p.Request)
+		}
+	}
 	log.WithFields(logrus.Fields{
 		"open_files": openFiles, "publish_loops": publishLoops(c), "request_loops": requestLoops(c), "threads": threads,
 		"max_in_flight": c.MaxInFlight, "max_message_bytes": c.MaxMessageSize, "pub_hwm": c.PubHWM, "pub_log_bytes": c.PubLogSize,
