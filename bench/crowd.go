@@ -3,29 +3,30 @@
 package main
 
 import (
-	"context"
 	"encoding/binary"
 	"fmt"
-	"io"
 	"net/netip"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"salt-broker/internal/reactor"
 	"salt-broker/internal/zmtp"
 )
 
 // crowd is many minions that listen to publishes, on one loop: connections of SUB. Everything belongs to the loop but what
 // is set before it runs.
 type crowd struct {
-	loop *reactor.Loop
+	loop *sockets
 
 	// Set before run.
 	address  netip.AddrPort
 	filtered bool // each listens to a topic of its own
-	atOnce   int  // handshakes under way
-	report   int  // descriptor that is told how far the run has got; -1: none
+	// rest is how long everybody leaves a publish in the kernel after the first one has read it. Minions have machines of
+	// their own; here what reads takes the relay's cores away while it writes to the others. When a publish came is what
+	// the kernel says.
+	rest   time.Duration
+	atOnce int // handshakes under way
+	report int // descriptor that is told how far the run has got; -1: none
 
 	limits     zmtp.Limits
 	hello      []byte
@@ -40,14 +41,16 @@ type crowd struct {
 	run      uint32
 	complete uint64            // publishes that have reached everyone they were for
 	told     uint64            // of them, in the last report
-	arrived  [arrivalRing]int  // by order, for those that have not
+	newest   uint64            // the last that anybody has got
+	arrived  [arrivalRing]int  // by order, for those that have not reached everyone
+	latest   time.Time         // when anybody got anything
 	spans    []span            // from sending to the last arrival
 	fault    error             // the first thing that should not have happened
 	faults   int               // and how many there were
 	scratch  [reportBytes]byte // of a report
 }
 
-// span is the time that one publish took to reach everyone.
+// span is the time that one publish took to reach everyone: of publishes that were under way alone.
 type span struct{ from, to time.Time }
 
 const (
@@ -60,7 +63,7 @@ const (
 // member is one minion of the crowd.
 type member struct {
 	crowd  *crowd
-	conn   *reactor.Conn
+	conn   *socket
 	stream zmtp.Stream
 	number int
 	topic  []byte // nil: everything
@@ -69,36 +72,31 @@ type member struct {
 	ready  bool
 }
 
-func newCrowd(address netip.AddrPort, count, atOnce int, filtered bool, report int) (*crowd, error) {
-	g, err := reactor.New(reactor.Options{})
+func newCrowd(o Listeners, report int) (*crowd, error) {
+	loop, err := newSockets(o.Rest > 0)
 	if err != nil {
 		return nil, err
 	}
 	c := &crowd{
-		loop: g.Loops()[0], address: address, filtered: filtered, atOnce: atOnce,
+		loop: loop, address: onLoopback(o.Port), filtered: o.Filtered, atOnce: o.AtOnce, rest: o.Rest,
 		report: report, everyone: make(chan struct{}),
 	}
-	c.limits = zmtp.Limits{MaxMessage: 1 << 30, MaxFrames: 1 << 10, MaxCommand: 1 << 10, Buffers: c.loop}
+	c.limits = zmtp.Limits{MaxMessage: 1 << 30, MaxFrames: 1 << 10, MaxCommand: 1 << 10}
 	c.hello = zmtp.AppendReady(zmtp.AppendGreeting(nil), zmtp.SUB)
-	for i := range count {
+	for i := range o.Count {
 		m := &member{crowd: c, number: i}
-		if filtered {
+		if o.Filtered {
 			m.topic = topicOf(i)
 		}
 		c.members = append(c.members, m)
 	}
-	c.loop.Post(c.connect)
-	go func() { _ = g.Run(context.Background()) }() // for as long as the process lives
+	go c.loop.run() // for as long as the process lives
+	c.do(c.connect)
 	return c, nil
 }
 
 // do runs fn on the loop and waits for it.
-func (c *crowd) do(fn func()) {
-	done := make(chan struct{})
-	if c.loop.Post(func() { fn(); close(done) }) {
-		<-done
-	}
-}
+func (c *crowd) do(fn func()) { c.loop.do(fn) }
 
 // leave closes all connections, and is done when they are.
 func (c *crowd) leave() {
@@ -106,7 +104,7 @@ func (c *crowd) leave() {
 		c.leaving = true
 		for _, m := range c.members {
 			if m.conn != nil {
-				m.conn.Close(io.EOF)
+				m.conn.close()
 			}
 		}
 	})
@@ -115,7 +113,7 @@ func (c *crowd) leave() {
 func (c *crowd) connect() {
 	for ; c.next < len(c.members) && c.connecting < c.atOnce && !c.leaving; c.next++ {
 		m := c.members[c.next]
-		conn, err := c.loop.Dial(c.address, m)
+		conn, err := c.loop.dial(c.address, m)
 		if err != nil {
 			c.wrong(m, "%w", err)
 			c.next = len(c.members) // descriptors or ports have run out: it does not get better
@@ -123,7 +121,6 @@ func (c *crowd) connect() {
 		}
 		m.conn = conn
 		c.connecting++
-		_ = conn.Write(c.hello) // a failure closes, and Closed follows
 	}
 }
 
@@ -134,17 +131,20 @@ func (c *crowd) wrong(m *member, format string, args ...any) {
 	}
 }
 
-// Received, Writable, HalfClosed and Closed are what the reactor tells.
-func (m *member) Received(_ *reactor.Conn, p []byte) error {
-	err := m.stream.Feed(p, &m.crowd.limits, m)
-	m.crowd.tell()
+// opened, received and closed are what the sockets tell.
+func (m *member) opened() error { return m.conn.write(m.crowd.hello) }
+
+func (m *member) received(p []byte, at time.Time) error {
+	c := m.crowd
+	if at.After(c.latest) {
+		c.latest = at
+	}
+	err := m.stream.Feed(p, &c.limits, m)
+	c.tell()
 	return err
 }
 
-func (m *member) Writable(*reactor.Conn)     {}
-func (m *member) HalfClosed(c *reactor.Conn) { c.Close(io.EOF) }
-
-func (m *member) Closed(_ *reactor.Conn, reason error) {
+func (m *member) closed(reason error) {
 	c := m.crowd
 	m.stream.Release(&c.limits)
 	m.conn = nil
@@ -153,7 +153,7 @@ func (m *member) Closed(_ *reactor.Conn, reason error) {
 	} else {
 		c.connecting--
 	}
-	if !c.leaving && reason != reactor.ErrStopped { //nolint:errorlint // handed on as it is
+	if !c.leaving {
 		c.wrong(m, "connection ended: %w", reason)
 	}
 }
@@ -166,7 +166,7 @@ func (m *member) Ready(r zmtp.Ready) error {
 		return fmt.Errorf("subscribed to a %s", r.SocketType)
 	}
 	c := m.crowd
-	if err := m.conn.Write(m.subscription()); err != nil {
+	if err := m.conn.write(m.subscription()); err != nil {
 		return err
 	}
 	m.ready = true
@@ -194,7 +194,7 @@ func (m *member) Command(name, data []byte) error {
 	if err != nil {
 		return err
 	}
-	return m.conn.Write(pong)
+	return m.conn.write(pong)
 }
 
 // Message checks a publish: every byte, its order, and whether it is for this minion.
@@ -228,14 +228,20 @@ func (c *crowd) got(p publication) {
 		if p.run < c.run {
 			return // of a run that was given up, before everybody could hear it
 		}
-		c.run, c.complete, c.told, c.spans = p.run, 0, 0, nil
+		c.run, c.complete, c.told, c.newest, c.spans = p.run, 0, 0, 0, nil
 		clear(c.arrived[:])
+	}
+	if p.order > c.newest {
+		c.newest = p.order
+		c.loop.pause = c.rest
 	}
 	at := &c.arrived[p.order%arrivalRing]
 	if *at++; *at == len(c.members) || c.filtered {
 		*at = 0
 		c.complete++
-		c.spans = append(c.spans, span{p.sent, time.Now()})
+		if c.rest > 0 {
+			c.spans = append(c.spans, span{p.sent, c.latest})
+		}
 	}
 }
 

@@ -42,7 +42,7 @@ func TestMinionsCheck(t *testing.T) {
 		"cut short":     {nil, [][]byte{zmtp.AppendFrame(nil, false, message(1, nil, whole)[9:200])}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			m := &member{crowd: &crowd{members: make([]*member, 3), filtered: c.topic != nil}, topic: c.topic}
+			m := &member{crowd: &crowd{loop: &sockets{}, members: make([]*member, 3), filtered: c.topic != nil}, topic: c.topic}
 			var err error
 			for _, msg := range c.messages {
 				if err == nil {
@@ -58,7 +58,7 @@ func TestMinionsCheck(t *testing.T) {
 
 // A publish counts as arrived when the last one has it, and late ones of an earlier run do not count.
 func TestCompleteWithTheLast(t *testing.T) {
-	c := &crowd{members: make([]*member, 3)}
+	c := &crowd{loop: &sockets{}, rest: time.Hour, members: make([]*member, 3)}
 	for i, step := range []struct {
 		run      uint32
 		order    uint64

@@ -19,5 +19,6 @@
 //	relays.go     on whom, in a table; libzmq.py and floor/ are theirs
 //	crew.go       the three processes of one round: master.go, minions.go, process.go
 //	crowd.go      minions that only listen, and check
+//	sockets.go    the event loop that they are on
 //	report.go     medians, ratios and what is to be reached; record.go keeps them
 package main

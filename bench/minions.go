@@ -33,8 +33,9 @@ type exchange struct {
 type Listeners struct {
 	Port     uint16
 	Count    int
-	AtOnce   int  // handshakes that are under way
-	Filtered bool // each has a topic of its own
+	AtOnce   int           // handshakes that are under way
+	Filtered bool          // each has a topic of its own
+	Rest     time.Duration // see crowd; 0: none, and nobody asks how long a publish takes
 	Patience time.Duration
 }
 
@@ -45,7 +46,7 @@ func (m *Minions) Connect(o Listeners, took *time.Duration) (err error) {
 		return err
 	}
 	began := time.Now()
-	if m.crowd, err = newCrowd(onLoopback(o.Port), o.Count, o.AtOnce, o.Filtered, reportsFD); err != nil {
+	if m.crowd, err = newCrowd(o, reportsFD); err != nil {
 		return err
 	}
 	select {

@@ -57,6 +57,7 @@ func (w *worker) listen() error {
 func (w *worker) connect(minions, atOnce int) error {
 	return w.minions.call("Connect", Listeners{
 		Port: w.relay.ports.Publish, Count: minions, AtOnce: atOnce, Filtered: w.scenario.topics, Patience: w.pace.patience,
+		Rest: time.Duration(minions) * w.scenario.rest,
 	}, &w.took)
 }
 
