@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"syscall"
 	"time"
 
@@ -23,8 +24,8 @@ func newHealthCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "health",
 		Short: "Say whether minions are served, for keepalived and containers",
-		Long: `health asks the salt-broker that runs on this machine with the same configuration whether it lives, and connects to both
-ports for minions. It takes no longer than a second. Without a master, minions stay connected and what they ask waits:
+		Long: `health asks the salt-broker that runs on this machine with the same configuration whether it lives and has not been told
+to stop, and connects to both ports for minions. It takes no longer than a second. Without a master, minions stay connected and what they ask waits:
 that is healthy, unless --master is given.
 
 With status_port: 0 only the two ports are looked at.
@@ -76,21 +77,22 @@ func health(ctx context.Context, c config.Config, master bool) []error {
 	return errs
 }
 
+// withoutMaster are the checks that count where nobody demands a master.
+var withoutMaster = []string{status.CheckLoops, status.CheckStopping, status.CheckPublishPort, status.CheckRequestPort}
+
 // verdictOf asks the broker itself.
 func verdictOf(ctx context.Context, c config.Config, master bool) error {
-	path := "/livez"
-	if master {
-		path = "/readyz"
-	}
 	var v status.Verdict
-	if err := ask(ctx, c, path, &v); err != nil {
+	if err := ask(ctx, c, "/readyz", &v); err != nil {
 		return err
 	}
 	var all error
 	for _, r := range v.Reasons {
-		all = errors.Join(all, errors.New(r.Text))
+		if master || slices.Contains(withoutMaster, r.Check) {
+			all = errors.Join(all, errors.New(r.Text))
+		}
 	}
-	if all == nil && !v.OK {
+	if !v.OK && len(v.Reasons) == 0 {
 		return errors.New("salt-broker says that it is not well, and not why")
 	}
 	return all

@@ -107,31 +107,68 @@ func TestHealthAndStatusOfARunningBroker(t *testing.T) {
 	}
 }
 
+// While requests under way are answered, there are numbers, and health says what goes on.
+func TestNumbersWhileStopping(t *testing.T) {
+	t.Parallel()
+	l, p, minion, answer := underWay(t, "drain_timeout: 60")
+	p.signal(t, syscall.SIGTERM)
+	p.stderr.expect(t, "stopping: no new connections", p.ended)
+	stops := "salt-broker has been told to stop: requests under way may still be answered (drain_timeout)"
+	for late := time.Now().Add(patience); ; { // the line in the log and the answer do not wait for each other
+		code, text := fetch(t, l, "/readyz")
+		if code == http.StatusServiceUnavailable && strings.Contains(text, `"check": "stopping"`) {
+			break
+		}
+		if time.Now().After(late) {
+			t.Fatalf("/readyz: %d %s", code, text)
+		}
+	}
+	if code, text := fetch(t, l, "/livez"); code != http.StatusOK {
+		t.Errorf("/livez: %d %s", code, text)
+	}
+	if _, text := fetch(t, l, "/metrics"); !strings.Contains(text, "\nsalt_broker_requests_in_flight 1\n") {
+		t.Errorf("the request under way is not in %s", text)
+	}
+	_, stderr := untilExit(t, 1, l, "health")
+	says(t, "health", stderr, "salt-broker: "+stops+"\n", fmt.Sprintf("salt-broker: publish_port: nobody can connect to 127.0.0.1:%d", l.publish))
+	stdout, _ := untilExit(t, 0, l, "status")
+	says(t, "status", stdout, "not everything works:", stops, "1 of 512 are at the master")
+
+	began := time.Now()
+	answer("late answer")
+	minion.expect(t, "late answer")
+	if code := p.wait(t); code != 0 || time.Since(began) > 5*time.Second {
+		t.Errorf("exit code %d after %v", code, time.Since(began))
+	}
+}
+
+// fetch asks the status port of a broker.
+func fetch(t *testing.T, l *place, path string) (code int, text string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d%s", l.status, path), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = answer.Body.Close() }()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer.StatusCode, string(body)
+}
+
 // What happens in the process is what the port says.
 func TestMetricsOfARunningBroker(t *testing.T) {
 	t.Parallel()
 	l, _ := launchReady(t, nil)
-	transport := &http.Transport{DisableKeepAlives: true}
-	get := func(path string) (int, string) {
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d%s", l.status, path), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		answer, err := transport.RoundTrip(request)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = answer.Body.Close() }()
-		text, err := io.ReadAll(answer.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return answer.StatusCode, string(text)
-	}
 	has := func(line string) {
 		t.Helper()
 		for late := time.Now().Add(patience); ; {
-			code, text := get("/metrics")
+			code, text := fetch(t, l, "/metrics")
 			if code == http.StatusOK && strings.Contains(text, "\n"+line+"\n") {
 				return
 			}
@@ -153,7 +190,7 @@ func TestMetricsOfARunningBroker(t *testing.T) {
 	}
 	has(`salt_broker_connections_ended_total{channel="publish",reason="not_zmtp"} 1`)
 	has(`salt_broker_minions{channel="publish"} 0`)
-	if code, _ := get("/debug/pprof/"); code != http.StatusNotFound {
+	if code, _ := fetch(t, l, "/debug/pprof/"); code != http.StatusNotFound {
 		t.Errorf("profiles without status_pprof: %d", code)
 	}
 }

@@ -27,18 +27,18 @@ func TestStopWithNothingUnderWay(t *testing.T) {
 }
 
 // underWay is a broker with a request that the master has and has not answered.
-func underWay(t *testing.T, further ...string) (*process, *scriptedMinion, func(reply string)) {
+func underWay(t *testing.T, further ...string) (*place, *process, *scriptedMinion, func(reply string)) {
 	t.Helper()
 	l, p := launchReady(t, []string{"-l", "info"}, append(further, "recon_default: 10", "recon_max: 10")...)
 	master := newScriptedMaster(t, l)
 	minion := newScriptedMinion(t, l.request)
 	minion.ask(t, "question")
-	return p, minion, master.next(t)
+	return l, p, minion, master.next(t)
 }
 
 func TestStopWaitsForRequestsUnderWay(t *testing.T) {
 	t.Parallel()
-	p, minion, answer := underWay(t, "drain_timeout: 60")
+	_, p, minion, answer := underWay(t, "drain_timeout: 60")
 	began := time.Now()
 	p.signal(t, syscall.SIGTERM)
 	p.stderr.expect(t, "stopping: no new connections", p.ended)
@@ -55,7 +55,7 @@ func TestStopWaitsForRequestsUnderWay(t *testing.T) {
 
 func TestStopWaitsNoLongerThanDrainTimeout(t *testing.T) {
 	t.Parallel()
-	p, _, _ := underWay(t, "drain_timeout: 1")
+	_, p, _, _ := underWay(t, "drain_timeout: 1")
 	p.signal(t, syscall.SIGTERM)
 	if code := p.wait(t); code != 0 {
 		t.Errorf("exit code %d", code)
@@ -65,7 +65,7 @@ func TestStopWaitsNoLongerThanDrainTimeout(t *testing.T) {
 
 func TestSecondSignalDoesNotWait(t *testing.T) {
 	t.Parallel()
-	p, _, _ := underWay(t, "drain_timeout: 3600")
+	_, p, _, _ := underWay(t, "drain_timeout: 3600")
 	p.signal(t, syscall.SIGTERM)
 	p.stderr.expect(t, "stopping: no new connections", p.ended)
 	again := time.NewTicker(twinSignals / 2)

@@ -24,7 +24,11 @@ func (g *Group) Turned(ctx context.Context) error {
 		case i := <-turned:
 			missing = slices.DeleteFunc(missing, func(m int) bool { return m == i })
 		case <-ctx.Done():
-			return fmt.Errorf("loops %d of %d do not turn", missing, len(g.loops))
+			// One that has ended meanwhile, with what was posted in its last turn, is not stuck.
+			missing = slices.DeleteFunc(missing, func(m int) bool { return !g.loops[m].Post(func() {}) })
+			if len(missing) > 0 {
+				return fmt.Errorf("loops %d of %d do not turn", missing, len(g.loops))
+			}
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ package reactor
 
 import (
 	"context"
+	"runtime"
 	"testing"
 	"time"
 )
@@ -44,5 +45,39 @@ func TestTurned(t *testing.T) {
 	}
 	if err := g.Turned(t.Context()); err != nil {
 		t.Errorf("they have ended: %v", err)
+	}
+}
+
+// A loop that ends while it is asked is not stuck.
+func TestTurnedOfALoopThatEnds(t *testing.T) {
+	g, err := New(Options{Loops: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := g.Loops()[0]
+	ended := make(chan error, 1)
+	go func() { ended <- g.Run(t.Context()) }()
+	last := make(chan struct{})
+	turned := make(chan error)
+	l.Post(func() { // its last turn, in which it is asked
+		l.stopping = true
+		go func() {
+			soon, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			defer cancel()
+			turned <- g.Turned(soon)
+		}()
+		for asked := false; !asked; runtime.Gosched() {
+			l.mu.Lock()
+			asked = len(l.posted) > 0
+			l.mu.Unlock()
+		}
+		close(last)
+	})
+	<-last
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	if err := <-turned; err != nil {
+		t.Error(err)
 	}
 }

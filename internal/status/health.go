@@ -17,6 +17,7 @@ const turnTimeout = 600 * time.Millisecond
 // What is looked at, as the field check of a reason has it.
 const (
 	CheckLoops        = "loops"         // every event loop turns
+	CheckStopping     = "stopping"      // nobody has told the broker to stop
 	CheckPublishPort  = "publish_port"  // minions can connect for publishes
 	CheckRequestPort  = "request_port"  // and for requests
 	CheckPublishLink  = "publish_link"  // the master is connected for publishes
@@ -70,7 +71,11 @@ func (s *Server) ready(ctx context.Context) Verdict {
 func (s *Server) serves(live Verdict) Verdict {
 	reasons := slices.Clone(live.Reasons)
 	p, r := s.options.Publish(), s.options.Request()
-	const closed = "the port %v takes no connections: its channel starts again, the broker stops, or on_master_loss has closed it"
+	closed := "the port %v takes no connections: its channel starts again (see the log), or on_master_loss has closed it"
+	if s.stopping.Load() {
+		closed = "the port %v takes no connections any more"
+		reasons = append(reasons, Reason{CheckStopping, "salt-broker has been told to stop: requests under way may still be answered (drain_timeout)"})
+	}
 	if !p.Open {
 		reasons = append(reasons, Reason{CheckPublishPort, fmt.Sprintf(closed, s.options.PublishAddr)})
 	}

@@ -70,6 +70,30 @@ func TestDocsFields(t *testing.T) {
 	}
 }
 
+// Every check that a reason can have is named.
+func TestDocsChecks(t *testing.T) {
+	text, err := os.ReadFile("../../docs/metrics.rst")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := os.ReadFile("health.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ := strings.Cut(string(text), "``check`` is one of ")
+	list, _, _ = strings.Cut(list, ".")
+	var documented, known []string
+	for _, found := range regexp.MustCompile("``([a-z_]+)``").FindAllStringSubmatch(list, -1) {
+		documented = append(documented, found[1])
+	}
+	for _, found := range regexp.MustCompile(`(?m)^\tCheck\w+ += "([a-z_]+)"`).FindAllStringSubmatch(string(source), -1) {
+		known = append(known, found[1])
+	}
+	if !slices.Equal(documented, known) || len(known) < 6 {
+		t.Errorf("documented are %q, and there are %q", documented, known)
+	}
+}
+
 // What the report says of times is what was counted, so that a reader can tell rates and quantiles of any interval.
 func TestTimes(t *testing.T) {
 	var r latency.Recorder

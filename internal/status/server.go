@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -71,6 +72,7 @@ type Server struct {
 	addr     netip.AddrPort
 	listener net.Listener // for the next life; nil: it opens the port itself
 	handler  http.Handler
+	stopping atomic.Bool // the channels end
 }
 
 // New opens the port and fails when somebody has it. The server answers when Live is called.
@@ -118,6 +120,10 @@ func (s *Server) Loss() string { return "numbers and health cannot be asked for 
 
 // Turned implements supervise.Service: there is no event loop here.
 func (s *Server) Turned(context.Context) error { return nil }
+
+// Stopping implements supervise.Outlasting: numbers and health can be asked for until the channels have ended, and what is
+// ready no more says why.
+func (s *Server) Stopping() { s.stopping.Store(true) }
 
 // Live implements supervise.Service: it answers until ctx ends, and returns nil then.
 func (s *Server) Live(ctx context.Context) error {

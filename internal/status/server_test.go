@@ -93,6 +93,31 @@ func body(t *testing.T, url string) string {
 	return text
 }
 
+// A broker that stops lives, and serves no longer.
+func TestStopping(t *testing.T) {
+	b := healthy()
+	s, err := New(t.Context(), b.options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if v := s.ready(t.Context()); !v.OK {
+		t.Fatalf("%+v", v)
+	}
+	s.Stopping()
+	b.publish.Open = false
+	want := []Reason{
+		{CheckStopping, "salt-broker has been told to stop: requests under way may still be answered (drain_timeout)"},
+		{CheckPublishPort, "the port 192.0.2.2:4505 takes no connections any more"},
+	}
+	if v := s.ready(t.Context()); v.OK || !slices.Equal(v.Reasons, want) {
+		t.Errorf("%+v", v)
+	}
+	if v := s.live(t.Context()); !v.OK {
+		t.Errorf("%+v", v)
+	}
+}
+
 // A loop that never turns again is not waited for.
 func TestStuckLoopHoldsUpNoAnswer(t *testing.T) {
 	o := healthy().options()

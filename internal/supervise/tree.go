@@ -64,10 +64,19 @@ type Service interface {
 	Turned(ctx context.Context) error
 }
 
+// Outlasting is a service that goes on while the others end, and is stopped when they have ended: whoever looks on while
+// requests under way are answered wants to know more than ever.
+type Outlasting interface {
+	Service
+	// Stopping is called when the others are told to stop. It must not wait.
+	Stopping()
+}
+
 // Tree runs services.
 type Tree struct {
 	options  Options
 	root     *suture.Supervisor
+	last     *suture.Supervisor // of those that outlast the others
 	branches []*branch          // in the order of the services
 	stop     context.CancelFunc // set by Run
 	giveUp   sync.Once
@@ -107,12 +116,16 @@ func New(o Options, services ...Service) *Tree {
 		FailureDecay:     o.HalfLife.Seconds(),
 		Timeout:          math.MaxInt64, // the channels bound their own end: drain_timeout
 	}
-	t.root = suture.New("salt-broker", spec)
+	t.root, t.last = suture.New("salt-broker", spec), suture.New("salt-broker, to the last", spec)
 	for _, s := range services {
 		b := &branch{tree: t, service: s, supervisor: suture.New(s.Name(), spec)}
 		b.supervisor.Add(b)
 		t.branches = append(t.branches, b)
-		t.root.Add(b.supervisor)
+		if _, ok := s.(Outlasting); ok {
+			t.last.Add(b.supervisor)
+		} else {
+			t.root.Add(b.supervisor)
+		}
 	}
 	return t
 }
@@ -122,12 +135,28 @@ func New(o Options, services ...Service) *Tree {
 func (t *Tree) Run(ctx context.Context) error {
 	ctx, t.stop = context.WithCancel(ctx)
 	defer t.stop()
-	_ = t.root.Serve(ctx) // it says that ctx has ended
+	defer context.AfterFunc(ctx, t.tellLast)()
+	outlasting, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	var last sync.WaitGroup
+	last.Go(func() { _ = t.last.Serve(outlasting) }) // they say that ctx has ended
+	_ = t.root.Serve(ctx)
+	end()
+	last.Wait()
 	var all error
 	for _, b := range t.branches {
 		all = errors.Join(all, b.why())
 	}
 	return all
+}
+
+// tellLast tells the services that outlast the others that these are stopping.
+func (t *Tree) tellLast() {
+	for _, b := range t.branches {
+		if s, ok := b.service.(Outlasting); ok {
+			s.Stopping()
+		}
+	}
 }
 
 // happened is told by the supervisors what they do. Of that only one thing is not known here already: that a channel has
