@@ -24,7 +24,7 @@ type far struct {
 	places   int           // that there are now
 	taken    int           // of them; may be more for a while when there are fewer than before
 	trip     time.Duration // to the master and back; 0: not known, and there are none
-	before   int           // places by the replies of the trip before
+	rate     int           // replies of the trip before
 	since    time.Duration // when this trip's time began
 	answered int           // since then
 	quickest time.Duration // of their replies, from sending the request on
@@ -48,27 +48,39 @@ func (f *far) measured(trip time.Duration) {
 	}
 }
 
-// reply counts a reply to a request that was sent so long ago. With the first after a trip's time it returns true: there
-// are as many places now as replies in a trip's time. Twice as many while one of them has taken hardly longer than the
-// trip, since then the master had nothing waiting, and its workers may have had nothing to do. The fewer of two trips
-// count: after a pause of the network or the machine, many replies come at once.
-func (f *far) reply(now, took time.Duration) bool {
+// reply counts a reply to a request that was sent so long ago, and says whether there are more places now, or fewer.
+// wanted says that requests wait here.
+//
+// A reply that took hardly longer than the trip, half of it, tells that the master had nothing waiting, so its workers may
+// have had nothing to do: if more places are wanted there is one more, which doubles them within a trip. After a trip with
+// such replies there are at most twice as many as were answered in it or in the one before. After one without there are as
+// many as that: the fewer of the two trips count then, since after a pause of the network many replies come at once.
+func (f *far) reply(now, took time.Duration, wanted bool) bool {
 	if f.answered++; f.answered == 1 || took < f.quickest {
 		f.quickest = took
 	}
-	past := now - f.since
-	if f.trip == 0 || past < f.trip {
+	if f.trip == 0 {
 		return false
 	}
-	places := int(int64(f.answered) * int64(f.trip) / int64(past))
-	if f.quickest <= f.trip+f.trip/2 {
-		places *= 2
+	before := f.places
+	if wanted && f.soon(took) {
+		f.places++
 	}
-	f.places = min(f.most, places, f.before)
-	f.before = places
-	f.since, f.answered = now, 0
-	return true
+	if past := now - f.since; past >= f.trip {
+		rate := int(int64(f.answered) * int64(f.trip) / int64(past))
+		if f.soon(f.quickest) {
+			f.places = min(f.places, 2*max(rate, f.rate))
+		} else {
+			f.places = min(rate, f.rate)
+		}
+		f.rate, f.since, f.answered = rate, now, 0
+	}
+	f.places = min(f.places, f.most)
+	return f.places != before
 }
+
+// soon says whether a reply took hardly longer than the trip.
+func (f *far) soon(took time.Duration) bool { return took <= f.trip+f.trip/2 }
 
 // forget is for a new connection, which may go another way. What is taken stays so until it is given back.
 func (f *far) forget() { *f = far{most: f.most, taken: f.taken} }
@@ -78,7 +90,7 @@ func (l *lane) far() *far { return &l.proxy.credit.accounts[l.index].far }
 
 // answered takes in the reply that has come for a request. One minion may hold half of the places that there are then.
 func (l *lane) answered(f flight) {
-	if now := l.loop.Now(); l.far().reply(now, now-f.sent) {
+	if now := l.loop.Now(); l.far().reply(now, now-f.sent, l.waiting.Load() > 0) {
 		l.share = int32(max(1, (l.near+l.far().places)/2))
 	}
 }

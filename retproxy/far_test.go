@@ -19,10 +19,11 @@ func TestFarPlacesFollowWhatIsAnswered(t *testing.T) {
 	const ms = time.Millisecond
 	f := far{most: 448}
 	now := time.Duration(0)
+	wanted := false
 	replies := func(n int, over, took time.Duration) {
 		for range n {
 			now += over / time.Duration(n)
-			f.reply(now, took)
+			f.reply(now, took, wanted)
 		}
 	}
 	want := func(places int) {
@@ -39,8 +40,15 @@ func TestFarPlacesFollowWhatIsAnswered(t *testing.T) {
 	f.measured(-time.Hour)
 	replies(1000, time.Second, 300*ms)
 	want(100)
-	replies(1000, time.Second, 110*ms) // the workers are about to be idle
-	want(200)
+	replies(1000, time.Second, 110*ms) // the workers are about to be idle, but more are not asked for
+	want(100)
+	wanted = true
+	replies(50, 50*ms, 110*ms)
+	want(150)
+	replies(1000, time.Second, 110*ms)
+	if f.places < 200 || f.places > 300 {
+		t.Errorf("%d places, want twice as many as a trip has replies, and one for each that came since", f.places)
+	}
 	replies(10000, time.Second, 110*ms)
 	want(448)
 	replies(10, time.Second, 9000*ms) // the master has become slow
@@ -68,7 +76,7 @@ func TestFarPlacesFollowWhatIsAnswered(t *testing.T) {
 		t.Error("what is taken is forgotten")
 	}
 	f.measured(time.Hour)
-	replies(200, time.Second, time.Hour)
+	replies(400, 2*time.Second, time.Hour)
 	want(100) // 200 a second, half a second at most
 }
 

@@ -34,6 +34,7 @@ type lane struct {
 	minionWatch, masterWatch *heartbeat.Watch
 	size                     size
 	flights                  flights
+	givenUp                  impatience
 	ordinary                 *link
 	bulk                     *link
 	last                     *link // that had a turn
@@ -160,8 +161,7 @@ func (l *lane) linkOf(r *request) *link {
 // dispatch sends what waits, as far as there are places.
 func (l *lane) dispatch() {
 	l.hungry = false
-	for k := l.turn(); k != nil; k = l.turn() {
-		r := k.queue.pick(l.loop.Now())
+	for k, r := l.turn(); r != nil; k, r = l.turn() {
 		if r.minion.conn.Closed() { // in this very turn
 			l.forget(r)
 			continue
@@ -186,20 +186,17 @@ func (l *lane) dispatch() {
 	l.checkDrained()
 }
 
-// turn returns the link whose turn it is to be sent something, nil when nothing can be sent. They take turns when both
-// have something: in overload one of them would get nothing otherwise.
-func (l *lane) turn() *link {
+// turn returns the link whose turn it is to be sent something, and what, nil when nothing is to be sent. They take turns
+// when both have something: in overload one of them would get nothing otherwise.
+func (l *lane) turn() (*link, *request) {
 	first, second := l.ordinary, l.bulk
 	if l.last == first {
 		first, second = second, first
 	}
-	if first.queue.length > 0 && first.ready() {
-		return first
+	if r := first.next(); r != nil {
+		return first, r
 	}
-	if second.queue.length > 0 && second.ready() {
-		return second
-	}
-	return nil
+	return second, second.next()
 }
 
 // drop takes a request out of its lists. Its message is the caller's.
@@ -218,6 +215,7 @@ func (l *lane) drop(r *request) {
 
 // forget drops a request that nobody waits for any more.
 func (l *lane) forget(r *request) {
+	l.givenUp.at(l.loop.Now() - r.came)
 	msg := r.msg
 	l.drop(r)
 	l.loop.Put(msg)

@@ -32,7 +32,8 @@ type link struct {
 	queue   queue
 	order   order // its requests at the master
 	overdue *reactor.Timer
-	conn    *reactor.Conn // nil: not connected
+	again   *reactor.Timer // for a request that next has kept
+	conn    *reactor.Conn  // nil: not connected
 	stream  zmtp.Stream
 	ended   chan<- error // of the connection's life
 	full    uint64       // the turn of the loop in which it took no more; 0: it does
@@ -114,6 +115,29 @@ func (k *link) ready() bool {
 		k.lane.notify()
 	}
 	return false
+}
+
+// next returns the request to send now, nil when there is none. It stays in the queue. While there is none but of those
+// whose turn it would be, something calls dispatch when there may be one.
+func (k *link) next() *request {
+	if k.queue.length == 0 || !k.ready() {
+		return nil
+	}
+	now := k.lane.loop.Now()
+	r := k.queue.pick(now)
+	if k.queue.fresh(now) {
+		return r
+	}
+	left := k.lane.givenUp.left(now-r.came, k.lane.far().trip)
+	if left == 0 {
+		return r
+	}
+	if k.again == nil {
+		k.again = k.lane.loop.After(left, k.lane.dispatch)
+	} else {
+		k.again.Reset(left)
+	}
+	return nil
 }
 
 // send gives a request to the master, which waited here. The caller has got credit for it. Where owned, msg is a buffer

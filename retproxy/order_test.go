@@ -1,10 +1,12 @@
 package retproxy
 
 import (
+	"cmp"
 	"container/heap"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 )
@@ -15,6 +17,7 @@ import (
 type herd struct {
 	minions  int
 	patience time.Duration // until a minion gives up, and asks anew
+	others   time.Duration // until every second minion does; 0: the same
 	service  time.Duration // of one worker for one request; there are 5
 	trip     time.Duration // to the master and back
 	places   int           // max_in_flight
@@ -83,6 +86,7 @@ func (h herd) run() (o outcome) {
 		sent          time.Duration
 	}
 	var atMaster []flight
+	var known impatience
 
 	var dispatch func()
 	var serve func()
@@ -101,7 +105,7 @@ func (h herd) run() (o outcome) {
 					} else {
 						free++
 					}
-					way.reply(now, now-f.sent)
+					way.reply(now, now-f.sent, waiting.oldest != nil)
 					if a := &askers[f.minion]; a.served || a.asked != f.asked {
 						o.wasted++
 					} else {
@@ -115,10 +119,13 @@ func (h herd) run() (o outcome) {
 		}
 	}
 	dispatch = func() {
-		for waiting.oldest != nil && (free > 0 || way.take()) {
+		for waiting.oldest != nil && (free > 0 || way.taken < way.places) {
 			r := waiting.newest
 			if now-waiting.oldest.since <= h.fresh {
 				r = waiting.oldest
+			} else if left := known.left(now-r.since, way.trip); left > 0 {
+				after(left, func() {}) // and look again
+				break
 			}
 			waiting.remove(r)
 			i := owner[r]
@@ -127,6 +134,8 @@ func (h herd) run() (o outcome) {
 			f := flight{i, askers[i].asked, free == 0, now}
 			if !f.far {
 				free--
+			} else {
+				way.taken++
 			}
 			flying++
 			o.most = max(o.most, flying)
@@ -139,6 +148,12 @@ func (h herd) run() (o outcome) {
 			})
 		}
 	}
+	patience := func(i int) time.Duration {
+		if i%2 == 1 && h.others > 0 {
+			return h.others
+		}
+		return h.patience
+	}
 	var ask func(i int, since time.Duration)
 	ask = func(i int, since time.Duration) {
 		a := &askers[i]
@@ -147,12 +162,13 @@ func (h herd) run() (o outcome) {
 		a.held = &request{since: since}
 		owner[a.held] = i
 		waiting.push(a.held)
-		after(since+h.patience-now, func() {
+		after(since+patience(i)-now, func() {
 			if a.served || a.asked != asked {
 				return
 			}
 			a.asked++ // waits for nothing
 			if a.held != nil {
+				known.at(now - since)
 				waiting.remove(a.held)
 				delete(owner, a.held)
 				a.held = nil
@@ -161,8 +177,15 @@ func (h herd) run() (o outcome) {
 		})
 	}
 	// They have asked at any time within their patience; the oldest comes first.
+	asked := make([]time.Duration, h.minions)
+	order := make([]int, h.minions)
 	for i := range askers {
-		ask(i, -time.Duration((float64(h.minions-i)-random.Float64())/float64(h.minions)*float64(h.patience)))
+		order[i] = i
+		asked[i] = -time.Duration((float64(h.minions-i) - random.Float64()) / float64(h.minions) * float64(patience(i)))
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(asked[a], asked[b]) })
+	for _, i := range order {
+		ask(i, asked[i])
 	}
 	dispatch()
 	for len(todo) > 0 && o.served < h.minions && now < enough {
@@ -176,6 +199,22 @@ func (h herd) run() (o outcome) {
 
 func (h herd) work() time.Duration { return time.Duration(h.minions) * h.service / workers }
 
+// hold holds an outcome to what is promised: docs/reliability.rst.
+func (o outcome) hold(t *testing.T, h herd) {
+	t.Helper()
+	limit := 2 * h.work()
+	if h.trip > 200*time.Millisecond {
+		limit += 3 * time.Second // with 2 ms each the workers would want twice as many places
+	}
+	if o.served < h.minions || o.took > limit {
+		t.Errorf("%d are served after %v, the work takes %v", o.served, o.took, h.work())
+	}
+	if o.wasted > h.minions/20 || o.stale > h.minions/100 {
+		t.Errorf("%d replies in vain, %d stale requests", o.wasted, o.stale)
+	}
+	t.Logf("all served after %.1f s, %d stale requests, %d replies in vain, %d under way at most", o.took.Seconds(), o.stale, o.wasted, o.most)
+}
+
 // TestOverloadServesEverybody holds freshFor to its purpose: with the default number of places everybody is served in
 // hardly more time than the work takes, and hardly anything is done in vain. In order of coming it would be otherwise.
 func TestOverloadServesEverybody(t *testing.T) {
@@ -185,21 +224,18 @@ func TestOverloadServesEverybody(t *testing.T) {
 				h := herd{minions: 5000, patience: patience, service: service, trip: trip, places: 512, fresh: freshFor}
 				t.Run(fmt.Sprintf("%v, %v, %v", patience, service, trip), func(t *testing.T) {
 					o := h.run()
-					limit := 2 * h.work()
-					if trip > 200*time.Millisecond {
-						limit += 3 * time.Second // with 2 ms each the workers would want twice as many places
-					}
-					if o.served < h.minions || o.took > limit {
-						t.Errorf("%d are served after %v, the work takes %v", o.served, o.took, h.work())
-					}
-					// Who gives up while its request travels is seen nowhere.
-					traveling := int(time.Duration(h.minions) * trip / patience)
-					if o.wasted > h.minions/20 || o.stale > h.minions/100+traveling {
-						t.Errorf("%d replies in vain, %d stale requests", o.wasted, o.stale)
-					}
+					o.hold(t, h)
 				})
 			}
 		}
+	}
+	// What is known of those who give up soon is wrong for the others: it must cost these no more than a moment.
+	for _, service := range []time.Duration{2 * time.Millisecond, 20 * time.Millisecond, 50 * time.Millisecond} {
+		h := herd{minions: 5000, patience: 5 * time.Second, others: 60 * time.Second, service: service, trip: 200 * time.Millisecond, places: 512, fresh: freshFor}
+		t.Run(fmt.Sprintf("5s or 1m0s, %v", service), func(t *testing.T) {
+			o := h.run()
+			o.hold(t, h)
+		})
 	}
 	h := herd{minions: 5000, patience: 5 * time.Second, service: 2 * time.Millisecond, trip: 200 * time.Millisecond, places: 512, fresh: freshFor}
 	h.blind = true

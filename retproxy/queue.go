@@ -59,7 +59,7 @@ func (q *queue) pick(now time.Duration) *request {
 		return direct
 	case direct == nil:
 		return promoted
-	case q.direct.fresh(now) && q.promoted.fresh(now):
+	case q.fresh(now):
 		if promoted.since < direct.since {
 			return promoted
 		}
@@ -69,6 +69,9 @@ func (q *queue) pick(now time.Duration) *request {
 	}
 	return promoted
 }
+
+// fresh says whether it is first come, first served in both lines.
+func (q *queue) fresh(now time.Duration) bool { return q.direct.fresh(now) && q.promoted.fresh(now) }
 
 // served notes who has had the last turn.
 func (q *queue) served(r *request) { q.lastPromoted = r.promoted }

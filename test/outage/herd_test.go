@@ -155,14 +155,10 @@ func outage(t *testing.T, h herd) {
 	t.Logf("%d served in %.2f s, the workers need %.2f s; %d requests and %d given up before; %d stale; %.2f %% of %d replies were waited for; "+
 		"%d under way and %d at the master at most", useful, took.Seconds(), h.work().Seconds(), got.Requests, got.TimedOut, stale.Load(),
 		100*reached, replies, underWay, after.MostUnderWay)
-	mostStale, leastReached, limit := 0.01, 0.95, 2*h.work()+2*time.Second
-	if !long() { // of so few minions, those of the last places are many
-		mostStale, leastReached = 0.03, 0.90
+	mostStale, leastReached, limit := 0.01, 0.95, 2*h.work()
+	if !long() { // of so few minions those of the last places are many, and until there are as many as a long way needs is most of it
+		mostStale, leastReached, limit = 0.03, 0.90, limit+2*time.Second+5*h.way
 	}
-	// Who gives up while its request or the reply travels is seen nowhere.
-	mostStale += float64(h.way/2) / float64(h.patience)
-	leastReached -= float64(h.way) / float64(h.patience)
-	limit += 5 * h.way // until there are as many places as are on the way
 	// Where the workers themselves were late, the machine is too busy for these clocks. Then the short form tells a dam and
 	// a livelock, which are ten times worse, from what is right, and leaves the rest to the long one.
 	done := time.Duration(replies) * h.service / workers

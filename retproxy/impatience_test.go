@@ -1,0 +1,90 @@
+package retproxy
+
+import (
+	"testing"
+	"time"
+)
+
+func TestImpatience(t *testing.T) {
+	const ms = time.Millisecond
+	for _, tt := range []struct {
+		name            string
+		seen, age, trip time.Duration
+		want            time.Duration
+	}{
+		{"nobody has given up", 0, 3 * time.Second, 200 * ms, 0},
+		{"there is time for the reply", 5 * time.Second, 4749 * ms, 200 * ms, 0},
+		{"the reply would be late", 5 * time.Second, 4751 * ms, 200 * ms, 299 * ms},
+		{"about to be given up", 5 * time.Second, 5 * time.Second, 200 * ms, 50 * ms},
+		{"of a more patient minion", 5 * time.Second, 5050 * ms, 200 * ms, 0},
+		{"the way is not known", 5 * time.Second, 5 * time.Second, 0, 0},
+	} {
+		var p impatience
+		p.at(time.Minute)
+		p.at(tt.seen)
+		if got := p.left(tt.age, tt.trip); got != tt.want {
+			t.Errorf("%s: kept for %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
+
+// TestKeepsWhatWouldBeTooLate: in overload a request that will be given up before its reply can be back is not sent, newer
+// ones are, and that of a more patient minion goes a moment later.
+func TestKeepsWhatWouldBeTooLate(t *testing.T) {
+	const patience, trip, age = 5 * time.Second, 400 * time.Millisecond, 4800 * time.Millisecond
+	m := newMaster(t)
+	m.trip = time.Millisecond // as it is measured; made longer below
+	r := start(t, m, places(1))
+	busy := dial(t, r, as{})
+	busy.asks("busy")
+	first := m.next()
+
+	onLoop := func(fn func(l *lane)) { t.Helper(); r.onLoop(0, fn) }
+	waits := func(body string) *peer {
+		t.Helper()
+		p := dial(t, r, as{})
+		p.asks(body)
+		p.ping(body)
+		return p
+	}
+	until(t, "the way to be known", func() (known bool) {
+		onLoop(func(l *lane) { known = l.far().trip > 0 })
+		return known
+	})
+	gaveUp := waits("gave up")
+	onLoop(func(l *lane) { l.ordinary.queue.pick(0).came -= patience })
+	gaveUp.leave()
+	r.waiting(0) // and the lane has seen at which age
+
+	impatient, patient := waits("impatient"), waits("patient")
+	var from time.Duration
+	onLoop(func(l *lane) {
+		l.far().trip = trip
+		from = l.loop.Now()
+		for q := l.ordinary.queue.direct.oldest; q != nil; q = q.next {
+			q.came, q.since = from-age, from-age
+		}
+	})
+	newest := waits("newest")
+	first.answer(nil)
+	a := m.next()
+	if string(a.body()) != "newest" {
+		t.Fatalf("the master gets %q", a.body())
+	}
+	a.answer([]byte("welcome"))
+	newest.hears("welcome")
+	impatient.leave()
+	a = m.next()
+	if string(a.body()) != "patient" {
+		t.Fatalf("the master gets %q", a.body())
+	}
+	var sent time.Duration
+	onLoop(func(l *lane) { sent = l.flights.table[l.ordinary.order.first].sent })
+	if age+sent-from < patience+trip/4 {
+		t.Errorf("it was sent at an age of %v already", age+sent-from)
+	}
+	a.answer([]byte("welcome"))
+	patient.hears("welcome")
+	r.balanced()
+	checkCredit(t, r)
+}
