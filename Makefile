@@ -92,8 +92,13 @@ fuzz: ## every fuzz target for FUZZTIME each
 	done
 
 .PHONY: bench
-bench: ## benchmarks: BENCH is a pattern, COUNT=10 is what benchstat wants
+bench: ## benchmarks: BENCH is a pattern, COUNT how often each
 	$(GO) test -run='^$$' -bench='$(BENCH)' -benchmem -count=$(COUNT) ./...
+
+# BASE is a commit; BENCH, ROUNDS and BENCHTIME are for bench/compare, which says what they are.
+.PHONY: bench-compare
+bench-compare: bin/benchstat ## benchmarks of the commit BASE and of this tree in turn, and benchstat's table: BASE=main BENCH=FanOut
+	BENCH='$(BENCH)' ROUNDS='$(if $(filter file,$(origin ROUNDS)),10,$(ROUNDS))' bench/compare '$(BASE)'
 
 # Nobody else should work on the machine meanwhile. OUT keeps what was measured; docs/performance.rst says how.
 ROUNDS   ?= 5
@@ -127,6 +132,10 @@ man: ## docs/man/broker.5, from pkg/rpm/broker.example
 .PHONY: rpm
 rpm: ## dist/: rpm and src.rpm, the same bytes from the same tree; needs the package rpm
 	pkg/rpm/build.sh dist
+
+# So is benchstat.
+bin/benchstat: tools/benchstat/go.mod tools/benchstat/go.sum
+	cd tools/benchstat && $(GO) build -o ../../bin/benchstat golang.org/x/perf/cmd/benchstat
 
 # nfpm is a module of its own, as the linter is.
 bin/nfpm: tools/nfpm/go.mod tools/nfpm/go.sum
