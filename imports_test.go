@@ -50,6 +50,7 @@ var mayImport = map[string][]string{
 	"test/interop":   {},
 	"test/outage":    {},
 	"test/page":      {},
+	"test/pair":      {},
 	"test/service":   {},
 }
 

@@ -3,20 +3,21 @@
 package reactor
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
 )
 
-// Dial opens a TCP connection to addr without waiting for it: the handler's Writable is called when it is there, Closed
-// when it cannot be. What is written before is kept and leaves with it. An error says that not even the attempt could be
+// Dial opens a TCP connection to addr, probed as ka says, without waiting for it: the handler's Writable is called when it
+// is there, Closed when it cannot be. What is written before is kept and leaves with it. An error says that not even the attempt could be
 // made, for want of descriptors or local ports; then the handler is told nothing. It must be called on the loop.
-func (l *Loop) Dial(addr netip.AddrPort, h Handler) (*Conn, error) {
+func (l *Loop) Dial(addr netip.AddrPort, ka KeepAlive, h Handler) (*Conn, error) {
 	if !addr.IsValid() || addr.Port() == 0 {
 		return nil, fmt.Errorf("dial %s: not an address to connect to", addr)
 	}
-	fd, err := connect(addr)
+	fd, err := connect(addr, ka)
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", addr, err)
 	}
@@ -31,7 +32,7 @@ func (l *Loop) Dial(addr netip.AddrPort, h Handler) (*Conn, error) {
 }
 
 // connect begins to connect a new socket, whose descriptor is the caller's.
-func connect(addr netip.AddrPort) (fd int, err error) {
+func connect(addr netip.AddrPort, ka KeepAlive) (fd int, err error) {
 	ip := addr.Addr().Unmap()
 	family := unix.AF_INET
 	var sa unix.Sockaddr
@@ -45,12 +46,12 @@ func connect(addr netip.AddrPort) (fd int, err error) {
 	if err != nil {
 		return -1, err
 	}
-	err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	err = errors.Join(setOption(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1), ka.set(fd))
 	if err == nil {
 		err = unix.Connect(fd, sa)
 	}
 	// EINTR: it goes on all the same, and connecting again would be an error.
-	if err != nil && err != unix.EINPROGRESS && err != unix.EINTR {
+	if err != nil && !errors.Is(err, unix.EINPROGRESS) && !errors.Is(err, unix.EINTR) {
 		_ = unix.Close(fd)
 		return -1, err
 	}

@@ -9,7 +9,13 @@ import (
 	"net/netip"
 	"syscall"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
+
+// probed is how connections are kept alive that the tests dial.
+var probed = KeepAlive{On: true, Idle: 7 * time.Second, Interval: 3 * time.Second, Count: 2}
 
 // dialOn dials from the first loop, and returns the connection or the error.
 func (r *rig) dialOn(addr netip.AddrPort, h Handler, then func(c *Conn)) error {
@@ -17,7 +23,7 @@ func (r *rig) dialOn(addr netip.AddrPort, h Handler, then func(c *Conn)) error {
 	var err error
 	r.on(r.Loops()[0], func() {
 		var c *Conn
-		if c, err = r.Loops()[0].Dial(addr, h); err == nil && then != nil {
+		if c, err = r.Loops()[0].Dial(addr, probed, h); err == nil && then != nil {
 			then(c)
 		}
 	})
@@ -56,6 +62,14 @@ func TestDial(t *testing.T) {
 			err = r.dialOn(ln.Addr(), h, func(c *Conn) {
 				if c.RemoteAddr() != ln.Addr() {
 					t.Errorf("the peer is %s, not %s", c.RemoteAddr(), ln.Addr())
+				}
+				for option, want := range map[int]int{unix.TCP_KEEPIDLE: 7, unix.TCP_KEEPINTVL: 3, unix.TCP_KEEPCNT: 2} {
+					if got, err := unix.GetsockoptInt(int(c.fd), unix.IPPROTO_TCP, option); got != want || err != nil {
+						t.Errorf("option %d is %d (%v), want %d", option, got, err, want)
+					}
+				}
+				if on, err := unix.GetsockoptInt(int(c.fd), unix.SOL_SOCKET, unix.SO_KEEPALIVE); on != 1 || err != nil {
+					t.Errorf("SO_KEEPALIVE is %d (%v)", on, err)
 				}
 				if err := c.Write([]byte("before")); err != nil {
 					t.Error(err)

@@ -170,32 +170,40 @@ func network(address string) string {
 
 // prepare sets what accepted sockets inherit, and opens the address to the group's other sockets.
 func prepare(fd, backlog int, ka KeepAlive) error {
-	set := func(level, option, value int) error {
-		if err := unix.SetsockoptInt(fd, level, option, value); err != nil {
-			return fmt.Errorf("socket option %d: %w", option, err)
-		}
-		return nil
-	}
 	errs := []error{
-		set(unix.SOL_SOCKET, unix.SO_REUSEPORT, 1),
-		set(unix.IPPROTO_TCP, unix.TCP_NODELAY, 1),
-	}
-	if ka.On {
-		errs = append(errs, set(unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1))
-		if s := int(ka.Idle / time.Second); s > 0 {
-			errs = append(errs, set(unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, s))
-		}
-		if s := int(ka.Interval / time.Second); s > 0 {
-			errs = append(errs, set(unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, s))
-		}
-		if ka.Count > 0 {
-			errs = append(errs, set(unix.IPPROTO_TCP, unix.TCP_KEEPCNT, ka.Count))
-		}
+		setOption(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1),
+		setOption(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1),
+		ka.set(fd),
 	}
 	if backlog > 0 {
 		errs = append(errs, unix.Listen(fd, backlog))
 	}
 	return errors.Join(errs...)
+}
+
+// set gives a socket these probes.
+func (ka KeepAlive) set(fd int) error {
+	if !ka.On {
+		return nil
+	}
+	errs := []error{setOption(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)}
+	if s := int(ka.Idle / time.Second); s > 0 {
+		errs = append(errs, setOption(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, s))
+	}
+	if s := int(ka.Interval / time.Second); s > 0 {
+		errs = append(errs, setOption(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, s))
+	}
+	if ka.Count > 0 {
+		errs = append(errs, setOption(fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, ka.Count))
+	}
+	return errors.Join(errs...)
+}
+
+func setOption(fd, level, option, value int) error {
+	if err := unix.SetsockoptInt(fd, level, option, value); err != nil {
+		return fmt.Errorf("socket option %d: %w", option, err)
+	}
+	return nil
 }
 
 // control calls fn with a socket's descriptor, which stays open meanwhile.

@@ -37,6 +37,8 @@ type MinionsOptions struct {
 	Loops int
 	// Version is what the minions greet with: 3.1, or [Version30].
 	Version zmtp.Version
+	// KeepAlive is how the kernel probes a broker that is silent (Salt: tcp_keepalive*); the zero value does not.
+	KeepAlive reactor.KeepAlive
 	// Identity, when set, is what a minion claims in its READY, on both channels.
 	Identity func(minion int) []byte
 

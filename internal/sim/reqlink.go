@@ -49,7 +49,7 @@ func (r *reqLink) ask() {
 
 func (r *reqLink) connect() {
 	c := r.minion.crew
-	conn, err := c.loop.Dial(c.all.options.Request, r)
+	conn, err := c.loop.Dial(c.all.options.Request, c.all.options.KeepAlive, r)
 	if err != nil {
 		c.count.failed.Add(1)
 		c.count.broken.Add(1)

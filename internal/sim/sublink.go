@@ -32,7 +32,7 @@ func (s *subLink) connect() {
 	if s.minion.gone || s.conn != nil {
 		return
 	}
-	conn, err := c.loop.Dial(c.all.options.Publish, s)
+	conn, err := c.loop.Dial(c.all.options.Publish, c.all.options.KeepAlive, s)
 	if err != nil {
 		c.count.failed.Add(1)
 		c.again(s.minion)

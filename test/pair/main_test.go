@@ -1,0 +1,151 @@
+//go:build linux
+
+// Package pair_test has two brokers share one address by keepalived, as contrib/keepalived says it: real programs in
+// network namespaces on a bridge, and stand-in minions across it. What an event costs a minion is measured and printed:
+// go test -v ./test/pair.
+package pair_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+)
+
+// inside is the environment variable that tells the second process that it has its namespaces, and where the program is.
+const inside = "SALT_BROKER_PAIR_INSIDE"
+
+// run is where everything lies that the test writes: in memory, and not in a folder that others may write to, which
+// keepalived would take no script from.
+const run = "/run/pair"
+
+// patience is how long anything may take. Tests that fail take it, others never.
+const patience = 30 * time.Second
+
+// TestMain runs the tests in namespaces of their own, so that neither their networks nor their processes are anybody
+// else's, and nothing of them stays whatever happens.
+func TestMain(m *testing.M) {
+	if os.Getenv(inside) == "" {
+		os.Exit(outside()) //nolint:forbidigo // it stands for the tests
+	}
+	flag.Parse()
+	_ = flag.Set("test.parallel", "8") // they wait more than they work
+	if err := settle(); err != nil {
+		fmt.Fprintln(os.Stderr, "test/pair:", err)
+		os.Exit(1) //nolint:forbidigo // there is nowhere to test
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// outside builds the program and runs this one again in new namespaces.
+func outside() int {
+	if why := missing(); why != "" {
+		_, _ = fmt.Fprintln(os.Stdout, "test/pair:", why)
+		if os.Getenv("SALT_BROKER_REQUIRE_TOOLS") == "1" {
+			return 1
+		}
+		return 0
+	}
+	dir, err := os.MkdirTemp("", "salt-broker-pair")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	program := filepath.Join(dir, "salt-broker")
+	build := exec.Command("go", "build", "-o", program, "salt-broker/cmd/salt-broker")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "test/pair: build: %v\n%s", err, out)
+		return 1
+	}
+	c := exec.Command("/proc/self/exe", os.Args[1:]...)
+	c.Env = append(os.Environ(), inside+"="+program)
+	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
+	c.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID,
+		Pdeathsig:  syscall.SIGKILL,
+	}
+	switch err := c.Run(); {
+	case c.ProcessState != nil:
+		return c.ProcessState.ExitCode()
+	default:
+		fmt.Fprintln(os.Stderr, "test/pair:", err)
+		return 1
+	}
+}
+
+// missing says what this machine lacks; "" when there is all.
+func missing() string {
+	if os.Getuid() != 0 {
+		return "makes network namespaces, which needs root: skipped"
+	}
+	for _, program := range []string{"keepalived", "ip"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return program + " is not installed: skipped (.ci/run has the packages)"
+		}
+	}
+	return ""
+}
+
+// settle makes the namespaces a place to be: mounts stay here, /proc is of the new processes, and /run is nobody else's.
+func settle() error {
+	mounts := []struct {
+		what, where, kind string
+		flags             uintptr
+	}{
+		{"", "/", "", unix.MS_REC | unix.MS_PRIVATE},
+		{"proc", "/proc", "proc", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC},
+		{"tmpfs", "/run", "tmpfs", unix.MS_NOSUID | unix.MS_NODEV},
+	}
+	for _, m := range mounts {
+		if err := unix.Mount(m.what, m.where, m.kind, m.flags, ""); err != nil {
+			return fmt.Errorf("mount on %s: %w", m.where, err)
+		}
+	}
+	if err := os.Chmod("/run", 0o755); err != nil {
+		return err
+	}
+	if err := os.Mkdir(run, 0o755); err != nil {
+		return err
+	}
+	program, err := os.ReadFile(os.Getenv(inside))
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(run+"/salt-broker", program, 0o755); err != nil {
+		return err
+	}
+	if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
+		return fmt.Errorf("lo: %w: %s", err, out)
+	}
+	return nil
+}
+
+// eventually waits for what nothing announces.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("never: %s", what)
+		}
+		<-tick.C
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
