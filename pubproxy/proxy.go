@@ -49,6 +49,9 @@ type Options struct {
 	HeartbeatInterval, HeartbeatTimeout time.Duration
 	// Master is where and how to reach the master. SocketType is set here.
 	Master master.Options
+	// Keep runs what keeps a link to the master connected until ctx ends, and again when it fails, so that minions notice
+	// nothing of it. name is for the log. Its error ends the proxy. nil: it is run once, and its error ends the proxy.
+	Keep func(ctx context.Context, name string, link func(ctx context.Context) error) error
 	// Loops is the number of event loops.
 	Loops int
 	// HWM is how many messages that match it a minion may lag behind before it loses the oldest (Salt: pub_hwm).
@@ -147,6 +150,14 @@ func (o Options) door() admission.Options {
 	}
 }
 
+// keep keeps a link as o says.
+func (o Options) keep(ctx context.Context, name string, link func(ctx context.Context) error) error {
+	if o.Keep == nil {
+		return link(ctx)
+	}
+	return o.Keep(ctx, name, link)
+}
+
 // Addr returns the address that minions connect to.
 func (p *Proxy) Addr() netip.AddrPort { return p.door.Addr() }
 
@@ -158,7 +169,9 @@ func (p *Proxy) Run(ctx context.Context) error {
 		defer p.closeAccounts()
 		return p.group.Run(ctx)
 	})
-	tasks.Go(func() error { return p.link.Run(ctx, p.upstream.serve) })
+	tasks.Go(func() error {
+		return p.options.keep(ctx, "publish link", func(ctx context.Context) error { return p.link.Run(ctx, p.upstream.serve) })
+	})
 	if p.options.CloseOnMasterLoss {
 		tasks.Go(func() error {
 			p.door.Attend(ctx, admission.Absence{After: p.options.MasterLossAfter, Master: p.master, Minion: isMinion})

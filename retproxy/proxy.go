@@ -44,6 +44,9 @@ type Options struct {
 	HeartbeatInterval, HeartbeatTimeout time.Duration
 	// Master is where and how to reach the master. SocketType is set here.
 	Master master.Options
+	// Keep runs what keeps a link to the master connected until ctx ends, and again when it fails, so that minions notice
+	// nothing of it. name is for the log. Its error ends the proxy. nil: it is run once, and its error ends the proxy.
+	Keep func(ctx context.Context, name string, link func(ctx context.Context) error) error
 	// Loops is the number of event loops, each with links of its own to the master. There are never more than
 	// MaxInFlight.
 	Loops int
@@ -146,6 +149,14 @@ func (o Options) door() admission.Options {
 	}
 }
 
+// keep keeps a link as o says.
+func (o Options) keep(ctx context.Context, name string, link func(ctx context.Context) error) error {
+	if o.Keep == nil {
+		return link(ctx)
+	}
+	return o.Keep(ctx, name, link)
+}
+
 // Addr returns the address that minions connect to.
 func (p *Proxy) Addr() netip.AddrPort { return p.door.Addr() }
 
@@ -162,8 +173,10 @@ func (p *Proxy) Run(ctx context.Context) error {
 		return p.group.Run(alive)
 	})
 	for _, l := range p.lanes {
-		tasks.Go(func() error { return l.ordinary.run(alive) })
-		tasks.Go(func() error { return l.bulk.run(alive) })
+		tasks.Go(func() error { return p.options.keep(alive, fmt.Sprint("request link ", l.index), l.ordinary.run) })
+		tasks.Go(func() error {
+			return p.options.keep(alive, fmt.Sprint("link for large requests ", l.index), l.bulk.run)
+		})
 	}
 	if p.options.CloseOnMasterLoss {
 		tasks.Go(func() error {

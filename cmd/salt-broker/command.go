@@ -75,7 +75,7 @@ Without a command it runs in the foreground, reading /etc/salt/broker and /etc/s
 Something does not work?
   salt-broker check-config       says everything that is wrong with the configuration
   salt-broker status             shows what the one that runs does; health says whether minions are served
-  salt-broker -l debug           runs with every connection in the log; -l info says what it listens on
+  salt-broker -l debug           runs with every connection in the log
   kill -USR1 <pid>               writes what the process is doing into the log
   kill -TERM <pid>               stops it when the requests under way are answered; a second one stops it at once
 

@@ -115,7 +115,7 @@ func (l *logging) debugging() {
 	if l.toggleDebug() {
 		said = "SIGUSR2: everything from debug on is logged until the next SIGUSR2"
 	}
-	l.always(said)
+	l.always(said, nil)
 }
 
 // each calls fn for the outputs.
@@ -141,11 +141,12 @@ func (l *logging) Fire(e *logrus.Entry) error {
 	return nil
 }
 
-// always logs a line, at info, whatever the levels say, quiet alone excepted: what an operator has asked for in this moment.
-func (l *logging) always(message string) {
+// always logs a line, at info, whatever the levels say, quiet alone excepted: what somebody has asked for in this moment,
+// and that the process begins or ends.
+func (l *logging) always(message string, fields logrus.Fields) {
 	l.each(func(s *sink) {
 		if s.threshold != quiet {
-			s.put(&logrus.Entry{Time: time.Now(), Level: logrus.InfoLevel, Message: message})
+			s.put(&logrus.Entry{Time: time.Now(), Level: logrus.InfoLevel, Message: message, Data: fields})
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -138,6 +139,7 @@ func flatten(all map[string]string, path string, v reflect.Value) {
 	}
 	switch v.Interface().(type) {
 	case logrus.FieldLogger, zmtp.SocketType, nil: // the log, and what the proxies set themselves
+	case func(context.Context, string, func(context.Context) error) error: // the supervisor's
 	case *buffers.Budget:
 		all[path] = fmt.Sprint(v.Interface().(*buffers.Budget).Limit())
 	default:

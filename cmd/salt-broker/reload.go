@@ -1,15 +1,50 @@
 package main
 
 import (
+	"context"
+	"fmt"
 	"strings"
 	"sync/atomic"
-	"time"
+
+	"github.com/sirupsen/logrus"
 
 	"salt-broker/config"
 	"salt-broker/internal/buffers"
+	"salt-broker/internal/supervise"
 	"salt-broker/pubproxy"
 	"salt-broker/retproxy"
 )
+
+// reloadWatcher is the service that reads the configuration again when somebody has asked for it.
+type reloadWatcher struct {
+	asked  chan struct{} // has room for one: who reads then reads for all that have asked
+	reload func()
+}
+
+func newReloadWatcher(reload func()) *reloadWatcher {
+	return &reloadWatcher{asked: make(chan struct{}, 1), reload: reload}
+}
+
+// ask has the configuration read. It does not wait.
+func (w *reloadWatcher) ask() {
+	select {
+	case w.asked <- struct{}{}:
+	default:
+	}
+}
+
+func (w *reloadWatcher) service() supervise.Service {
+	return supervise.NewTask("reload watcher", "the configuration may have been read and not taken over", func(ctx context.Context) error {
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-w.asked:
+				w.reload()
+			}
+		}
+	})
+}
 
 // reloading reads the configuration again and has the running broker follow it.
 type reloading struct {
@@ -22,9 +57,9 @@ type reloading struct {
 }
 
 // reload is what SIGHUP does. With a fault in the configuration nothing changes.
-func (r *reloading) reload() (drain time.Duration) {
+func (r *reloading) reload() {
 	notifyReloading()
-	status := "the configuration has been read again"
+	status := "the configuration has not been taken over: the log says why" // by a panic
 	defer func() { notify(ready, status) }()
 	log := r.log.WithField("component", "main")
 	before := *r.running.Load()
@@ -46,7 +81,7 @@ func (r *reloading) reload() (drain time.Duration) {
 		why := strings.ReplaceAll(err.Error(), "\n", "; ")
 		status = "the configuration has not been taken over: " + why
 		log.Errorf("the configuration cannot be taken over, nothing has changed: %s", why)
-		return before.DrainTimeout
+		return
 	}
 
 	r.running.Store(&now)
@@ -59,11 +94,12 @@ func (r *reloading) reload() (drain time.Duration) {
 	if keys := before.Changes(now); len(keys) > 0 {
 		changed = strings.Join(keys, ", ")
 	}
-	log.Infof("the configuration has been read again (%s): %s", strings.Join(filesOf(r.options, next), ", "), changed)
+	r.log.always(fmt.Sprintf("the configuration has been read again (%s): %s", strings.Join(filesOf(r.options, next), ", "), changed),
+		logrus.Fields{"component": "main"})
+	status = "the configuration has been read again"
 	if keys := now.Changes(next); len(keys) > 0 {
 		log.Warnf("restart salt-broker for what cannot change while it runs: %s", strings.Join(keys, ", "))
 	}
-	return now.DrainTimeout
 }
 
 // follow is c with what can change while the broker runs as next has it.

@@ -95,7 +95,9 @@ func start(ctx context.Context, c config.Config, o config.Options, owner *accoun
 	running.Store(&c)
 	newPublish := func() (*pubproxy.Proxy, error) { //nolint:contextcheck // opening a port does not wait for anything
 		now := *running.Load()
-		p, err := pubproxy.New(publishOptions(now, now.Masters()[0], budget, log))
+		o := publishOptions(now, now.Masters()[0], budget, log)
+		o.Keep = supervise.Options{Log: log}.KeepLink
+		p, err := pubproxy.New(o)
 		if err != nil {
 			return nil, cannotListen(err, "publish_port", c.PublishPort, "interface", c.Interface)
 		}
@@ -103,7 +105,9 @@ func start(ctx context.Context, c config.Config, o config.Options, owner *accoun
 	}
 	newRequest := func() (*retproxy.Proxy, error) { //nolint:contextcheck // opening a port does not wait for anything
 		now := *running.Load()
-		p, err := retproxy.New(requestOptions(now, now.Masters()[0], budget, log))
+		o := requestOptions(now, now.Masters()[0], budget, log)
+		o.Keep = supervise.Options{Log: log}.KeepLink
+		p, err := retproxy.New(o)
 		if err != nil {
 			return nil, cannotListen(err, "ret_port", c.RetPort, "interface", c.Interface)
 		}
@@ -133,10 +137,13 @@ func start(ctx context.Context, c config.Config, o config.Options, owner *accoun
 	}
 	defer removePIDFile(c.PIDFile)
 
-	announce(main, c, filesOf(o, c), publish.Addr(), request.Addr(), openFiles, threads)
-	if asked != nil {
-		main.Infof("metrics, health and status are at http://%v", asked.Addr())
+	is := summary{
+		config: c, files: filesOf(o, c), publish: publish.Addr(), request: request.Addr(), openFiles: openFiles, threads: threads,
 	}
+	if asked != nil {
+		is.status = asked.Addr()
+	}
+	announce(log, is)
 	notify(ready, fmt.Sprintf("minions connect to %v and %v, master %s", publish.Addr(), request.Addr(), c.Master))
 	tellParent()
 
@@ -150,9 +157,12 @@ func start(ctx context.Context, c config.Config, o config.Options, owner *accoun
 	}
 	defer reports{publishes: publishes, requests: requests, log: main}.start(ctx)()
 	again := reloading{options: o, running: &running, log: log, budget: budget, publishes: publishes, requests: requests}
-	s := serving{log: log, drain: c.DrainTimeout, twins: twinSignals, reload: again.reload}
-	err = s.run(ctx, signals, services...)
-	farewell(main, publishes.Stats(), requests.Stats(), time.Since(s.since))
+	watcher := newReloadWatcher(again.reload)
+	s := serving{
+		log: log, drain: func() time.Duration { return running.Load().DrainTimeout }, reload: watcher.ask, twins: twinSignals,
+	}
+	err = s.run(ctx, signals, append(services, watcher.service())...)
+	farewell(log, publishes.Stats(), requests.Stats(), time.Since(s.since))
 	return err
 }
 

@@ -12,13 +12,11 @@ import (
 
 // serving is the time between the ports' opening and the end of the last connection.
 type serving struct {
-	log   *logging
-	drain time.Duration // what stopping may take
-	twins time.Duration // a signal that comes so soon after the first to stop is the same one
-	since time.Time     // when stopping began
-
-	// reload reads the configuration again and returns what stopping may take then.
-	reload func() (drain time.Duration)
+	log    *logging
+	drain  func() time.Duration // what stopping may take
+	reload func()               // has the configuration read again, and does not wait for that
+	twins  time.Duration        // a signal that comes so soon after the first to stop is the same one
+	since  time.Time            // when stopping began
 
 	restarts supervise.Options // Log and GivenUp are set here
 }
@@ -30,9 +28,9 @@ const twinSignals = 100 * time.Millisecond
 // errTwice ends a process whose operator does not want to wait.
 var errTwice = errors.New("told to stop twice: ended at once, without waiting for requests under way")
 
-// run runs the channels until a signal asks to stop, or one of them fails again and again, which stops the other. A
+// run runs the services until a signal asks to stop, or one of them fails again and again, which stops the others. A
 // second signal does not wait for them.
-func (s *serving) run(ctx context.Context, signals <-chan os.Signal, channels ...supervise.Service) error {
+func (s *serving) run(ctx context.Context, signals <-chan os.Signal, services ...supervise.Service) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	defer func() {
@@ -44,10 +42,10 @@ func (s *serving) run(ctx context.Context, signals <-chan os.Signal, channels ..
 	o := s.restarts
 	o.Log = s.log
 	o.GivenUp = func(err error) {
-		s.log.WithError(err).Error("one channel fails again and again, and so the other one is stopped") // draining may take long
+		s.log.WithError(err).Error("one service fails again and again, and so the others are stopped") // draining may take long
 		close(givenUp)
 	}
-	tree := supervise.New(o, channels...)
+	tree := supervise.New(o, services...)
 	ended := make(chan error, 1)
 	go func() { ended <- tree.Run(ctx) }()
 
@@ -56,7 +54,7 @@ func (s *serving) run(ctx context.Context, signals <-chan os.Signal, channels ..
 		told, failed = nil, nil
 		s.since = time.Now()
 		notify(stops, "waiting for requests under way to be answered")
-		s.log.WithField("drain_timeout", s.drain).Info("stopping: no new connections; requests under way may still be answered")
+		s.log.WithField("drain_timeout", s.drain()).Info("stopping: no new connections; requests under way may still be answered")
 	}
 	var first time.Time // when the first signal to stop came
 	for {
@@ -74,9 +72,7 @@ func (s *serving) run(ctx context.Context, signals <-chan os.Signal, channels ..
 			case syscall.SIGUSR2:
 				s.log.debugging()
 			case syscall.SIGHUP:
-				if told != nil { // nobody is served any more otherwise
-					s.drain = s.reload()
-				}
+				s.reload()
 			default:
 				switch {
 				case first.IsZero():

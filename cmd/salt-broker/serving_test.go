@@ -37,6 +37,49 @@ func untilStopped(ctx context.Context) error {
 	return nil
 }
 
+func noTime() time.Duration { return 0 }
+
+// A reload that panics is logged and costs nothing else, and the next one is heard.
+func TestReloadWatcherPanics(t *testing.T) {
+	var terminal bytes.Buffer
+	log := logTo(t, &terminal, nil)
+	reads := 0
+	begun, over := make(chan struct{}, 2), make(chan struct{})
+	watcher := newReloadWatcher(func() {
+		begun <- struct{}{}
+		if reads++; reads == 1 {
+			panic("no page of the configuration")
+		}
+		close(over)
+	})
+	lives := 0
+	publish := always("publish", func(ctx context.Context) error { lives++; return untilStopped(ctx) })
+	signals := make(chan os.Signal, 2)
+	s := serving{log: log, drain: noTime, reload: watcher.ask}
+	ended := make(chan error, 1)
+	go func() { ended <- s.run(t.Context(), signals, publish, watcher.service()) }()
+	signals <- syscall.SIGHUP
+	<-begun
+	signals <- syscall.SIGHUP
+	<-over
+	signals <- syscall.SIGTERM
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	log.close()
+	if lives != 1 {
+		t.Errorf("the channel has had %d lives", lives)
+	}
+	for _, want := range []string{
+		"[CRITICAL] reload watcher: panic: no page of the configuration\n",
+		"[ERROR   ] the reload watcher has failed, the configuration may have been read and not taken over; it starts again now",
+	} {
+		if !strings.Contains(terminal.String(), want) {
+			t.Errorf("the log is\n%swithout\n%s", terminal.String(), want)
+		}
+	}
+}
+
 func TestServing(t *testing.T) {
 	panicked := &reactor.PanicError{Value: "index out of range", Stack: []byte("goroutine 9 [running]:\nmain.f()\n\t/src/f.go:1\n")}
 	for _, test := range []struct {
@@ -51,7 +94,7 @@ func TestServing(t *testing.T) {
 		{
 			"failing again and again stops the other", nil, func(context.Context) error { return errors.New("no memory") },
 			"publish channel: failed 6 times, too often to go on: no memory",
-			`[ERROR   ] one channel fails again and again, and so the other one is stopped error="publish channel: failed 6 times, too often to go on: no memory"`,
+			`[ERROR   ] one service fails again and again, and so the others are stopped error="publish channel: failed 6 times, too often to go on: no memory"`,
 		},
 		{
 			"a failure starts it again", nil, func(context.Context) error { return errors.New("no memory") },
@@ -64,8 +107,8 @@ func TestServing(t *testing.T) {
 		},
 		{
 			"panics", nil, func(context.Context) error { return panicked },
-			"publish channel: failed 6 times, too often to go on: panic on an event loop: index out of range; this is a fault of salt-broker's own: please report it with the stack in the log",
-			"[CRITICAL] publish channel: panic on an event loop: index out of range\n[CRITICAL] goroutine 9 [running]:\n[CRITICAL] main.f()\n[CRITICAL]     /src/f.go:1\n",
+			"publish channel: failed 6 times, too often to go on: panic: index out of range; this is a fault of salt-broker's own: please report it with the stack in the log",
+			"[CRITICAL] publish channel: panic: index out of range\n[CRITICAL] goroutine 9 [running]:\n[CRITICAL] main.f()\n[CRITICAL]     /src/f.go:1\n",
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -75,7 +118,7 @@ func TestServing(t *testing.T) {
 			for _, s := range test.signals {
 				signals <- s
 			}
-			s := serving{log: log, twins: time.Hour, restarts: supervise.Options{Pause: time.Millisecond}}
+			s := serving{log: log, drain: noTime, twins: time.Hour, restarts: supervise.Options{Pause: time.Millisecond}}
 			err := s.run(t.Context(), signals, always("publish", test.first), always("request", untilStopped))
 			if err != nil {
 				log.last(err)
@@ -117,7 +160,7 @@ func TestSecondSignalDoesNotWaitForTheChannels(t *testing.T) {
 	signals := make(chan os.Signal, 2)
 	signals <- syscall.SIGTERM
 	signals <- syscall.SIGINT
-	s := serving{log: log}
+	s := serving{log: log, drain: noTime}
 	if err := s.run(t.Context(), signals, always("publish", hanging)); !errors.Is(err, errTwice) {
 		t.Errorf("error %v", err)
 	}

@@ -18,9 +18,9 @@ func (l *logging) stacks() {
 		buf = make([]byte, 2*len(buf))
 		n = runtime.Stack(buf, true)
 	}
-	l.always("SIGUSR1: the stacks of all goroutines follow")
+	l.always("SIGUSR1: the stacks of all goroutines follow", nil)
 	for line := range supervise.Lines(buf[:n]) {
-		l.always(line)
+		l.always(line, nil)
 	}
-	l.always("SIGUSR1: end of stacks")
+	l.always("SIGUSR1: end of stacks", nil)
 }

@@ -6,9 +6,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+
+	"salt-broker/config"
 )
 
 func TestWhatStopsAStart(t *testing.T) {
@@ -113,7 +116,7 @@ func TestPortOnAnAddressOfSomebodyElse(t *testing.T) {
 func TestPIDFile(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "pid")
 	writeFile(t, name, "99999999\n") // of a process that has not ended well
-	_, p := launchReady(t, []string{"--pid-file", name, "-l", "error"})
+	_, p := launchReady(t, []string{"--pid-file", name, "-l", "quiet"})
 	if got, want := readFile(t, name), fmt.Sprintln(p.cmd.Process.Pid); got != want {
 		t.Errorf("the file has %q, want %q", got, want)
 	}
@@ -163,29 +166,65 @@ func TestBecomesTheUser(t *testing.T) {
 	}
 }
 
+// The start is five lines and the end one, at every level but quiet, on both outputs. Warnings come by their level.
 func TestSaysWhatItIs(t *testing.T) {
-	logFile := filepath.Join(t.TempDir(), "log")
-	l, p := launchReady(t, []string{"-l", "info", "--log-file", logFile, "--log-file-level", "warning"},
-		"max_open_files: 1000000000", "hash_type: sha256")
-	p.stderr.expect(t, "limits ", p.ended)
-	for _, want := range []string{
-		"[INFO    ] salt-broker " + testVersion + " starts with " + l.dir + "/broker component=main\n",
-		fmt.Sprintf("[INFO    ] minions connect to 127.0.0.1:%d for publishes and to 127.0.0.1:%d for requests", l.publish, l.request),
-		fmt.Sprintf("[INFO    ] metrics, health and status are at http://127.0.0.1:%d component=main\n", l.status),
-		fmt.Sprintf("[INFO    ] the master is at 127.0.0.1:%d for publishes and at 127.0.0.1:%d for requests", l.masterPub, l.masterReq),
-		"[WARNING ] hash_type: means something to Salt only and is ignored [" + l.dir + "/broker:",
-		"[WARNING ] max_open_files is 1000000000 and the system allows ",
-	} {
-		p.stderr.expect(t, want, p.ended)
-	}
-	p.notified.expect(t, fmt.Sprintf("STATUS=minions connect to 127.0.0.1:%d and 127.0.0.1:%d, master 127.0.0.1\n", l.publish, l.request), p.ended)
-	p.signal(t, syscall.SIGTERM)
-	if code := p.wait(t); code != 0 {
-		t.Errorf("exit code %d", code)
-	}
-	for line := range strings.Lines(readFile(t, logFile)) {
-		if !strings.Contains(line, " [salt.broker      :0   ][WARNING ]["+fmt.Sprint(p.cmd.Process.Pid)+"] ") {
-			t.Errorf("line %q in the log file", line)
+	for _, level := range []string{"", "critical"} { // "": the default
+		for _, status := range []bool{true, false} {
+			t.Run(fmt.Sprintf("level %q, status port %v", level, status), func(t *testing.T) {
+				t.Parallel()
+				logFile := filepath.Join(t.TempDir(), "log")
+				further := []string{"max_open_files: 1000000000", "hash_type: sha256", "log_file: " + logFile, "pub_hwm: 321"}
+				if level != "" {
+					further = append(further, "log_level: "+level)
+				}
+				if !status {
+					further = append(further, "status_port: 0")
+				}
+				l, p := launchReady(t, nil, further...)
+				p.notified.expect(t, fmt.Sprintf("STATUS=minions connect to 127.0.0.1:%d and 127.0.0.1:%d, master 127.0.0.1\n", l.publish, l.request), p.ended)
+				p.signal(t, syscall.SIGTERM)
+				if code := p.wait(t); code != 0 {
+					t.Errorf("exit code %d", code)
+				}
+
+				port := fmt.Sprintf("metrics, health and status are at http://127.0.0.1:%d", l.status)
+				if !status {
+					port = "there is no status port (status_port: 0)"
+				}
+				want := []string{
+					"salt-broker " + testVersion + " starts commit=",
+					"the configuration is " + l.dir + "/broker component=main\n",
+					fmt.Sprintf("minions connect to 127.0.0.1:%d for publishes and to 127.0.0.1:%d for requests; %s component=main\n", l.publish, l.request, port),
+					fmt.Sprintf("the master is at 127.0.0.1:%d for publishes and at 127.0.0.1:%d for requests component=main\n", l.masterPub, l.masterReq),
+					"limits component=main max_buffered_bytes=1073741824 ",
+					"stopped component=main ",
+				}
+				file := fmt.Sprintf(" [salt.broker      :0   ][INFO    ][%d] ", p.cmd.Process.Pid)
+				for output, said := range map[string]struct{ text, before string }{
+					"standard error": {p.stderr.String(), "[INFO    ] "}, "the file": {readFile(t, logFile), file},
+				} {
+					var got []string
+					for line := range strings.Lines(said.text) {
+						if _, line, found := strings.Cut(line, said.before); found {
+							got = append(got, line)
+						}
+					}
+					if !slices.EqualFunc(got, want, strings.HasPrefix) {
+						t.Errorf("%s has\n%q\nwant\n%q", output, got, want)
+					}
+					if !strings.Contains(said.text, " pub_hwm=321 ") {
+						t.Errorf("%s does not have the limits that hold", output)
+					}
+					for _, warning := range []string{
+						"[WARNING ] hash_type: means something to Salt only and is ignored [" + l.dir + "/broker:",
+						"[WARNING ] max_open_files is 1000000000 and the system allows ",
+					} {
+						if output == "standard error" && strings.Contains(said.text, warning) != (level == "") {
+							t.Errorf("%s and the level %q: %q", output, level, warning)
+						}
+					}
+				}
+			})
 		}
 	}
 }
@@ -254,5 +293,28 @@ func TestJournalGetsPriorities(t *testing.T) {
 	}
 	if last := text[strings.LastIndex(strings.TrimSuffix(text, "\n"), "\n")+1:]; !strings.HasPrefix(last, "<2>salt-broker: publish_port 1 ") {
 		t.Errorf("the error goes to the journal as %q", last)
+	}
+}
+
+func TestMastersText(t *testing.T) {
+	path := func(address string) config.Path {
+		return config.Path{Publish: address + ":4505", Request: address + ":4506"}
+	}
+	one := config.Master{Name: "a", Paths: []config.Path{path("a")}}
+	other := config.Master{Name: "b", Paths: []config.Path{path("b"), path("b2")}}
+	for _, test := range []struct {
+		masters []config.Master
+		want    string
+	}{
+		{[]config.Master{one}, "the master is at a:4505 for publishes and at a:4506 for requests"},
+		{
+			[]config.Master{one, other}, "the master a is at a:4505 for publishes and at a:4506 for requests; " +
+				"the master b is at b:4505 for publishes and at b:4506 for requests; " +
+				"the master b is at b2:4505 for publishes and at b2:4506 for requests",
+		},
+	} {
+		if got := mastersText(test.masters); got != test.want {
+			t.Errorf("%q, want %q", got, test.want)
+		}
 	}
 }

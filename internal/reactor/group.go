@@ -30,13 +30,13 @@ type Group struct {
 	started atomic.Bool // by Run, or by Close in its stead
 }
 
-// PanicError is what Run returns when a handler panicked on a loop.
+// PanicError is what Run returns when a handler panicked on a loop. Others who catch a panic may use it too.
 type PanicError struct {
 	Value any
 	Stack []byte
 }
 
-func (e *PanicError) Error() string { return fmt.Sprintf("panic on an event loop: %v", e.Value) }
+func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
 
 // New makes the loops of a group. They turn when Run is called; a group that is never run is freed by Close.
 func New(o Options) (*Group, error) {

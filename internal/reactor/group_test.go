@@ -133,7 +133,7 @@ func TestPanic(t *testing.T) {
 			if !errors.As(r.err, &p) {
 				t.Fatalf("Run returned %v", r.err)
 			}
-			if p.Value != "oops" || len(p.Stack) == 0 || p.Error() != "panic on an event loop: oops" {
+			if p.Value != "oops" || len(p.Stack) == 0 || p.Error() != "panic: oops" {
 				t.Errorf("%v with a stack of %d bytes", p, len(p.Stack))
 			}
 			if test.name != "Accept" {

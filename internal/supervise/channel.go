@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"sync"
-
-	"salt-broker/internal/reactor"
 )
 
 var errEnded = errors.New("ended by itself")
@@ -102,14 +99,8 @@ func (c *Channel[S, P]) Apply(change func(P)) {
 	}
 }
 
-// Live is one life of the channel: it runs the proxy that it has, or a new one. A panic is a [*reactor.PanicError].
-// It is called again when it has returned.
-func (c *Channel[S, P]) Live(ctx context.Context) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = &reactor.PanicError{Value: p, Stack: debug.Stack()}
-		}
-	}()
+// Live is one life of the channel: it runs the proxy that it has, or a new one. It is called again when it has returned.
+func (c *Channel[S, P]) Live(ctx context.Context) error {
 	proxy, err := c.proxy()
 	if err != nil {
 		return err

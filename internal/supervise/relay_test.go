@@ -3,6 +3,7 @@ package supervise
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+	logtest "github.com/sirupsen/logrus/hooks/test"
 
 	"salt-broker/internal/master"
 	"salt-broker/internal/reactor"
@@ -47,7 +49,9 @@ func (f *fuse) Fire(e *logrus.Entry) error {
 type relay struct {
 	t       *testing.T
 	log     *logrus.Logger
+	hook    *logtest.Hook
 	fuse    fuse
+	traps   map[string]*trap // resolvers, by channel
 	publish *Channel[pubproxy.Stats, *pubproxy.Proxy]
 	request *Channel[retproxy.Stats, *retproxy.Proxy]
 	ports   map[string]netip.AddrPort // of the channels
@@ -60,19 +64,22 @@ type relay struct {
 
 func start(t *testing.T, o Options) *relay {
 	t.Helper()
-	r := &relay{t: t, ended: make(chan error, 1), lives: map[string]*atomic.Int64{"publish": {}, "request": {}}}
-	log, _ := journal()
-	r.log, o.Log = log, log
+	r := &relay{
+		t: t, ended: make(chan error, 1), lives: map[string]*atomic.Int64{"publish": {}, "request": {}},
+		traps: map[string]*trap{"publish": {}, "request": {}},
+	}
+	log, hook := journal()
+	r.log, r.hook, o.Log = log, hook, log
 	var err error
 	if r.master, err = sim.StartMaster(sim.MasterOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	link := func(port netip.AddrPort) master.Options {
-		return master.Options{Address: port.String(), Backoff: master.Backoff{Default: 5 * time.Millisecond, Max: 10 * time.Millisecond}}
+	link := func(channel string, port netip.AddrPort) master.Options {
+		return master.Options{Address: fmt.Sprint("master:", port.Port()), Resolver: r.traps[channel], Backoff: master.Backoff{Default: 5 * time.Millisecond, Max: 10 * time.Millisecond}}
 	}
 	po := pubproxy.Options{
-		Listen: "127.0.0.1:0", HandshakeTimeout: patience, Master: link(r.master.PublishAddr()), Loops: 2, HWM: 1000,
-		LogBytes: 1 << 20, MaxMessage: 1 << 20, MaxSubscriptions: 100, Log: log,
+		Listen: "127.0.0.1:0", HandshakeTimeout: patience, Master: link("publish", r.master.PublishAddr()), Loops: 2, HWM: 1000,
+		LogBytes: 1 << 20, MaxMessage: 1 << 20, MaxSubscriptions: 100, Log: log, Keep: o.KeepLink,
 	}
 	publish, err := pubproxy.New(po)
 	if err != nil {
@@ -80,8 +87,8 @@ func start(t *testing.T, o Options) *relay {
 	}
 	po.Listen = publish.Addr().String()
 	ro := retproxy.Options{
-		Listen: "127.0.0.1:0", HandshakeTimeout: patience, Master: link(r.master.RequestAddr()), Loops: 2, MaxInFlight: 100,
-		RequestDeadline: patience, MaxMessage: 1 << 20, DrainTimeout: patience, Log: log,
+		Listen: "127.0.0.1:0", HandshakeTimeout: patience, Master: link("request", r.master.RequestAddr()), Loops: 2, MaxInFlight: 100,
+		RequestDeadline: patience, MaxMessage: 1 << 20, DrainTimeout: patience, Log: log, Keep: o.KeepLink,
 	}
 	request, err := retproxy.New(ro)
 	if err != nil {
@@ -105,13 +112,14 @@ func start(t *testing.T, o Options) *relay {
 	return r
 }
 
-// people has minions connect, which ask all the time, and waits until all have had a reply and a publish.
-func (r *relay) people() {
+// people has minions connect, which ask all the time, and waits until all have had a reply and a publish. With a time
+// limit, they ask again over the same connection when a reply does not come in it.
+func (r *relay) people(limit time.Duration) {
 	r.t.Helper()
 	var err error
 	r.minions, err = sim.StartMinions(sim.MinionsOptions{
 		Count: minions, Publish: r.ports["publish"], Request: r.ports["request"],
-		Interval: 20 * time.Millisecond, Reconnect: 5 * time.Millisecond,
+		Interval: 20 * time.Millisecond, Reconnect: 5 * time.Millisecond, Timeout: limit, KeepOnTimeout: limit > 0,
 		Filtering: true, // with a topic of its own, it is known of each minion that its subscription is in
 	})
 	if err != nil {
@@ -213,7 +221,7 @@ func descriptors(t *testing.T) int {
 func TestPublishChannelPanics(t *testing.T) {
 	atFirst := descriptors(t)
 	r := start(t, Options{})
-	r.people()
+	r.people(0)
 	goroutines, files := runtime.NumGoroutine(), descriptors(t)
 	connections := r.publish.Stats().Master.Connections
 
@@ -254,7 +262,7 @@ func TestPublishChannelPanics(t *testing.T) {
 func TestRequestChannelPanics(t *testing.T) {
 	atFirst := descriptors(t)
 	r := start(t, Options{})
-	r.people()
+	r.people(0)
 	goroutines, files := runtime.NumGoroutine(), descriptors(t)
 
 	publishing, stopPublishing := context.WithCancel(t.Context())

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime/debug"
 	"sync"
 	"time"
 
 	"github.com/sirupsen/logrus"
 	"github.com/thejerf/suture/v4"
+
+	"salt-broker/internal/reactor"
 )
 
 // When a channel starts again, and when that has happened too often. The zero values of Options mean these.
@@ -52,13 +55,13 @@ type Options struct {
 	HalfLife time.Duration
 }
 
-// Service is what the tree runs: a [Channel], or something beside the channels.
+// Service is what the tree runs: a [Channel], or a [Task] beside the channels.
 type Service interface {
 	// Name is what the service is called in the log.
 	Name() string
 	// Loss says what its failure means, in words that follow "has failed, ".
 	Loss() string
-	// Live runs until ctx ends and returns nil then; any other return is a failure, and it is called again.
+	// Live runs until ctx ends and returns nil then; any other return, or a panic, is a failure, and it is called again.
 	Live(ctx context.Context) error
 	// Turned returns nil when every event loop of the service has turned since the call, an error when ctx ends before.
 	Turned(ctx context.Context) error
@@ -192,7 +195,7 @@ func (b *branch) Serve(ctx context.Context) error {
 		}
 	}
 	born := time.Now()
-	err := b.service.Live(ctx)
+	err := b.live(ctx)
 	if err != nil {
 		logPanics(o.Log, b.service.Name(), err)
 	}
@@ -214,6 +217,16 @@ func (b *branch) Serve(ctx context.Context) error {
 	b.failures++
 	b.failed = err
 	return err
+}
+
+// live is one life of the service. A panic is a [*reactor.PanicError].
+func (b *branch) live(ctx context.Context) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &reactor.PanicError{Value: p, Stack: debug.Stack()}
+		}
+	}()
+	return b.service.Live(ctx)
 }
 
 // announce says that a service starts again.

@@ -114,13 +114,13 @@ func TestFailureStartsAgainAndTheOtherGoesOn(t *testing.T) {
 		{"error", failing, "no memory", false},
 		{"ends by itself", func(context.Context) error { return nil }, "ended by itself", false},
 		{"canceled by nobody", func(context.Context) error { return context.Canceled }, "context canceled", false},
-		{"panic", func(context.Context) error { panic("at night") }, "panic on an event loop: at night", true},
+		{"panic", func(context.Context) error { panic("at night") }, "panic: at night", true},
 		{
 			"panic on two loops", func(context.Context) error {
 				return errors.Join(
 					&reactor.PanicError{Value: 1, Stack: []byte("goroutine 1:\n\tf()\n")},
 					&reactor.PanicError{Value: 2, Stack: []byte("goroutine 2:\n\n\tg()\n")})
-			}, "panic on an event loop: 1\npanic on an event loop: 2", true,
+			}, "panic: 1\npanic: 2", true,
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -307,10 +307,10 @@ func TestFailureWhileStopping(t *testing.T) {
 		panic("late")
 	}), script("other", untilStopped)))
 	stop()
-	if err := <-ended; err == nil || err.Error() != "one channel: panic on an event loop: late" {
+	if err := <-ended; err == nil || err.Error() != "one channel: panic: late" {
 		t.Errorf("error %v", err)
 	}
-	if lines := texts(hook, logrus.FatalLevel); len(lines) < 2 || lines[0] != "one channel: panic on an event loop: late" {
+	if lines := texts(hook, logrus.FatalLevel); len(lines) < 2 || lines[0] != "one channel: panic: late" {
 		t.Errorf("%q", lines)
 	}
 }

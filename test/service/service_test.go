@@ -215,7 +215,7 @@ func (l *life) confined() {
 // Both outputs of the log are there.
 func (l *life) logs() {
 	t := l.t
-	starts := "salt-broker " + oldVersion + " starts with " + config
+	starts := "salt-broker " + oldVersion + " starts commit="
 	if said := l.run("journalctl", "--no-pager", "--unit="+unit); !strings.Contains(said, starts) {
 		t.Errorf("the journal does not say %q: %s", starts, said)
 	}
@@ -365,7 +365,7 @@ func (l *life) upgrade() {
 		t.Errorf("version says %s", said)
 	}
 	l.people.served(t)
-	if text := l.read(t, log); !strings.Contains(text, "salt-broker "+newVersion+" starts") {
+	if text := l.read(t, log); !strings.Contains(text, "salt-broker "+newVersion+" starts commit=") {
 		t.Error("the log does not say that the new version has started")
 	}
 }
