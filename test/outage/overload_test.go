@@ -1,0 +1,79 @@
+package outage_test
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"salt-broker/internal/sim"
+)
+
+// TestMasterIsTooSlowForGood: minions ask again as soon as they are answered, and that is more than the master can do. What it
+// does is to be of use all the same, and nobody may be left out for good.
+func TestMasterIsTooSlowForGood(t *testing.T) {
+	t.Parallel()
+	for _, way := range []time.Duration{0, 200 * time.Millisecond} {
+		for _, keep := range []bool{false, true} {
+			h := herd{minions: 1000, patience: 3 * time.Second, service: 20 * time.Millisecond, way: way, keep: keep}
+			if long() {
+				h.minions, h.patience = 3000, 5*time.Second
+			}
+			t.Run(h.name(), func(t *testing.T) {
+				t.Parallel()
+				overload(t, h)
+			})
+		}
+	}
+}
+
+func overload(t *testing.T, h herd) {
+	t.Helper()
+	var asking atomic.Pointer[sim.Minions]
+	var stale atomic.Uint64
+	m := startMaster(t, sim.MasterOptions{
+		Workers: workers, ServiceTime: h.service,
+		OnRequest: func(minion int, request uint64) {
+			if !asking.Load().Waits(minion, request) {
+				stale.Add(1)
+			}
+		},
+	})
+	s := defaults()
+	s.way = h.way / 2
+	b := startBroker(t, m, s)
+	answered := make([]atomic.Uint64, h.minions)
+	minions := startMinions(t, sim.MinionsOptions{
+		Count: h.minions, Request: b.request.Addr(), Timeout: h.patience, Insist: true, Busy: true, KeepOnTimeout: h.keep,
+		Reconnect: time.Millisecond,
+		OnReply:   func(minion int, _ time.Duration) { answered[minion].Add(1) },
+	})
+	asking.Store(minions)
+	spread(t, minions, h.minions, time.Second)
+	// What is left when it ends was asked for a moment before: as many as are under way.
+	enough, served := uint64(6*workers)*uint64(time.Second/h.service), func() (n int) {
+		for i := range answered {
+			if answered[i].Load() > 0 {
+				n++
+			}
+		}
+		return n
+	}
+	must(t, minions.Await(within(t), func(s sim.MinionsStats) bool {
+		return s.Replies >= enough && (!long() || served() == h.minions)
+	}))
+	got, there := minions.Stats(), m.Stats()
+	reached := float64(got.Replies) / float64(there.Replies)
+	text := fmt.Sprintf("%d of %d minions served, %d replies waited for, %.2f %% of the master's; %d stale; %d given up",
+		served(), h.minions, got.Replies, 100*reached, stale.Load(), got.TimedOut)
+	t.Log(text)
+	if reached < 0.95 || float64(stale.Load()) > 0.01*float64(got.Replies) || served() < h.minions/2 || got.TimedOut == 0 {
+		t.Error(text)
+	}
+	if there.MostUnderWay > s.MaxInFlight {
+		t.Errorf("%d requests were at the master, %d may be", there.MostUnderWay, s.MaxInFlight)
+	}
+	if got.Faults() != 0 {
+		t.Error(got.FirstFault)
+	}
+}
