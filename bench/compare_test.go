@@ -22,7 +22,7 @@ func compare(t *testing.T, dir, base string) (string, error) {
 	if err := os.WriteFile(show, []byte(text), 0o700); err != nil { //nolint:gosec // to be run
 		t.Fatal(err)
 	}
-	cmd := exec.Command(script, base) //nolint:gosec // our own
+	cmd := exec.Command(script, base)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "ROUNDS=2", "BENCH=Old|Both", "BENCHTIME=1x", "BENCHSTAT="+show)
 	out, err := cmd.CombinedOutput()
@@ -48,7 +48,7 @@ func TestCompare(t *testing.T) {
 		}
 	}
 	git := func(args ...string) string {
-		cmd := exec.Command("git", append([]string{"-C", dir, "-c", "user.name=t", "-c", "user.email=t@localhost"}, args...)...) //nolint:gosec // ours
+		cmd := exec.Command("git", append([]string{"-C", dir, "-c", "user.name=t", "-c", "user.email=t@localhost"}, args...)...)
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Fatalf("git %v: %v\n%s", args, err, out)

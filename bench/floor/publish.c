@@ -4,27 +4,38 @@
  *   publish LISTEN_PORT MASTER_PORT      both on 127.0.0.1
  *
  * It does what cannot be left out and nothing else: it reads whole messages from the master and writes them, one system
- * call a message and minion, on sockets that block. Nobody's bytes are looked at but the master's; it has no subscriptions,
- * no limits and no memory of who is slow. A relay that gathers messages can be below it.
+ * call a message and minion, on sockets that block. Of minions it reads one subscription, which is passed on to the master:
+ * to everything, or to a topic that nobody else has, which is found in a table. It knows no limits, and not who is slow. A
+ * relay that gathers messages can be below it.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { MAX_MINIONS = 65536, BUFFER = 4 << 20, MORE = 1, LONG = 2, COMMAND = 4, GREETING = 64 };
+enum { MAX_MINIONS = 65536, BUFFER = 4 << 20, MORE = 1, LONG = 2, COMMAND = 4, GREETING = 64, TOPIC = 56 };
 
-static int minions[MAX_MINIONS];
+/* Who listens to a topic: half of the table is empty. */
+struct topic {
+	uint32_t size; /* 0: nobody */
+	int fd;
+	unsigned char bytes[TOPIC];
+};
+
+static int minions[MAX_MINIONS]; /* that listen to everything */
 static int count;
+static struct topic topics[2 * MAX_MINIONS];
+static int topic_count;
+static int epoll, master;
 static unsigned char buffer[BUFFER];
 
 static void fail(const char *what) {
@@ -94,18 +105,65 @@ static int subscribe(const char *port) {
 	return fd;
 }
 
+static void await(int fd, uint32_t events) {
+	struct epoll_event e = {.events = events, .data.fd = fd};
+	if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &e) < 0)
+		fail("epoll");
+}
+
 static void accept_all(int listener) {
 	int fd;
 	while ((fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
 		at_once(fd);
-		if (count == MAX_MINIONS || hello(fd, "PUB") < 0)
+		if (hello(fd, "PUB") < 0)
 			close(fd);
 		else
-			minions[count++] = fd;
+			await(fd, EPOLLIN | EPOLLET); /* for its subscription, looked at when more of it comes */
 	}
 }
 
+/* place is where a topic is, or would be. */
+static struct topic *place(const unsigned char *p, size_t n) {
+	uint64_t hash = 14695981039346656037u; /* FNV-1a */
+	for (size_t i = 0; i < n; i++)
+		hash = (hash ^ p[i]) * 1099511628211u;
+	for (size_t i = hash % (2 * MAX_MINIONS);; i = (i + 1) % (2 * MAX_MINIONS))
+		if (topics[i].size == 0 || (topics[i].size == n && memcmp(topics[i].bytes, p, n) == 0))
+			return &topics[i];
+}
+
+/* welcome reads what a minion has to say: greeting, READY, and a message of ZMTP 3.0 that subscribes. It is called whenever
+ * more of that has come, and takes it when it is all there. */
+static void welcome(int fd) {
+	unsigned char p[512];
+	ssize_t n = recv(fd, p, sizeof p, MSG_PEEK);
+	size_t at = GREETING; /* of READY, and then of the subscription: headers of two bytes */
+	if (n > GREETING + 1)
+		at += 2 + (size_t)p[GREETING + 1];
+	if (at == GREETING || (size_t)n < at + 3 || (size_t)n < at + 2 + p[at + 1])
+		return;
+	size_t size = p[at + 1] - 1u;
+	epoll_ctl(epoll, EPOLL_CTL_DEL, fd, NULL);
+	recv(fd, p, sizeof p, 0);
+	if (size == 0 && count < MAX_MINIONS)
+		minions[count++] = fd;
+	else if (size > 0 && size <= TOPIC && topic_count < MAX_MINIONS) {
+		struct topic *t = place(p + at + 3, size);
+		topic_count += t->size == 0;
+		t->size = (uint32_t)size;
+		t->fd = fd;
+		memcpy(t->bytes, p + at + 3, size);
+		write_all(master, p + at, size + 3);
+	} else
+		close(fd);
+}
+
 static void publish(const unsigned char *message, size_t n) {
+	if (topic_count > 0 && !(message[0] & LONG)) {
+		struct topic *t = place(message + 2, message[1]);
+		if (t->size > 0 && write_all(t->fd, message, n) < 0)
+			t->size = 0; /* it has gone; whoever is behind it in the table is lost, too */
+	}
 	for (int i = 0; i < count; i++)
 		if (write_all(minions[i], message, n) < 0) {
 			close(minions[i]);
@@ -146,18 +204,29 @@ int main(int argc, char **argv) {
 		return 2;
 	}
 	signal(SIGPIPE, SIG_IGN);
-	int listener = listen_on(argv[1]), master = subscribe(argv[2]);
-	struct pollfd fds[] = {{listener, POLLIN, 0}, {master, POLLIN, 0}};
+	if ((epoll = epoll_create1(EPOLL_CLOEXEC)) < 0)
+		fail("epoll");
+	int listener = listen_on(argv[1]);
+	master = subscribe(argv[2]);
+	await(listener, EPOLLIN);
+	await(master, EPOLLIN);
+	struct epoll_event events[256];
 	for (size_t have = 0;;) {
-		if (poll(fds, 2, -1) < 0 && errno != EINTR)
-			fail("poll");
-		if (fds[0].revents)
-			accept_all(listener);
-		if (fds[1].revents) {
-			ssize_t n = read(master, buffer + have, BUFFER - have);
-			if (n <= 0)
-				return 0;
-			have = relay(have + (size_t)n);
+		int n = epoll_wait(epoll, events, 256, -1);
+		if (n < 0 && errno != EINTR)
+			fail("epoll");
+		for (int i = 0; i < n; i++) {
+			int fd = events[i].data.fd;
+			if (fd == listener)
+				accept_all(listener);
+			else if (fd != master)
+				welcome(fd);
+			else {
+				ssize_t got = read(master, buffer + have, BUFFER - have);
+				if (got <= 0)
+					return 0;
+				have = relay(have + (size_t)got);
+			}
 		}
 	}
 }
