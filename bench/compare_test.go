@@ -19,7 +19,7 @@ func compare(t *testing.T, dir, base string) (string, error) {
 	}
 	show := filepath.Join(t.TempDir(), "show")
 	text := "#!/bin/sh\nfor f; do echo \"${f%%=*}:\" $(grep -o ^Benchmark[A-Za-z]* ${f#*=}); done\n"
-	if err := os.WriteFile(show, []byte(text), 0o700); err != nil { //nolint:gosec // to be run
+	if err := os.WriteFile(show, []byte(text), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(script, base)

@@ -1,8 +1,8 @@
 package pubproxy
 
 import (
+	"bytes"
 	"slices"
-	"sort"
 	"strings"
 )
 
@@ -15,11 +15,16 @@ type tree struct {
 }
 
 // node stands for the prefix that its edges from the root spell.
+//
+// With ten thousand topics none of this is in the processor's cache: what matching costs is how many nodes it looks at. So
+// a node knows the first bytes of its children's edges, and looks at no child but the right one.
 type node struct {
-	edge     string // what is between its parent and it: a piece of the first prefix that needed it
-	parent   *node
-	children []*node // ordered by the first byte of their edge
+	firsts   []byte  // the first byte of each child's edge, no two the same
+	children []*node // in the order of firsts
+	edge     string  // what is between its parent and it: a piece of the first prefix that needed it
 	members  []member
+	only     [1]member // room for members while there is one, as there mostly is
+	parent   *node
 }
 
 // member is one minion's subscription. entry is its place in the minion's own list, so that either finds the other.
@@ -34,10 +39,29 @@ type entry struct {
 	member int
 }
 
-// child finds the child whose edge begins with b, or where it would be.
-func (n *node) child(b byte) (int, bool) {
-	i := sort.Search(len(n.children), func(i int) bool { return n.children[i].edge[0] >= b })
-	return i, i < len(n.children) && n.children[i].edge[0] == b
+// newNode makes a node without parent, children and members.
+func newNode(edge string) *node {
+	n := &node{edge: edge}
+	n.members = n.only[:0]
+	return n
+}
+
+// child returns the place of the child whose edge begins with b, -1 when there is none.
+func (n *node) child(b byte) int { return bytes.IndexByte(n.firsts, b) }
+
+// adopt adds a child.
+func (n *node) adopt(c *node) {
+	c.parent = n
+	n.firsts = append(n.firsts, c.edge[0])
+	n.children = append(n.children, c)
+}
+
+// disown removes a child; the last one takes its place.
+func (n *node) disown(i int) {
+	last := len(n.children) - 1
+	n.firsts[i], n.children[i] = n.firsts[last], n.children[last]
+	n.children[last] = nil
+	n.firsts, n.children = n.firsts[:last], n.children[:last]
 }
 
 // find returns the node of a prefix, nil when there is none.
@@ -51,8 +75,8 @@ func (t *tree) find(prefix []byte) *node {
 
 // follow goes to the child that a topic leads to, nil when it leads to none, and returns what is left of the topic.
 func (n *node) follow(topic []byte) (*node, []byte) {
-	i, ok := n.child(topic[0])
-	if !ok {
+	i := n.child(topic[0])
+	if i < 0 {
 		return nil, nil
 	}
 	c := n.children[i]
@@ -66,19 +90,19 @@ func (n *node) follow(topic []byte) (*node, []byte) {
 func (t *tree) make(prefix string) *node {
 	n := &t.root
 	for len(prefix) > 0 {
-		i, ok := n.child(prefix[0])
-		if !ok {
-			leaf := &node{edge: prefix, parent: n}
-			n.children = append(n.children, nil)
-			copy(n.children[i+1:], n.children[i:])
-			n.children[i] = leaf
+		i := n.child(prefix[0])
+		if i < 0 {
+			leaf := newNode(prefix)
+			n.adopt(leaf)
 			return leaf
 		}
 		c := n.children[i]
 		same := commonPrefix(prefix, c.edge)
 		if same < len(c.edge) { // split the edge
-			middle := &node{edge: c.edge[:same], parent: n, children: []*node{c}}
-			c.edge, c.parent = c.edge[same:], middle
+			middle := newNode(c.edge[:same])
+			middle.parent = n
+			c.edge = c.edge[same:]
+			middle.adopt(c)
 			n.children[i] = middle
 			c = middle
 		}
@@ -92,12 +116,10 @@ func (t *tree) make(prefix string) *node {
 func (n *node) prune() {
 	for n.parent != nil && len(n.members) == 0 {
 		p := n.parent
-		i, _ := p.child(n.edge[0])
+		i := p.child(n.edge[0])
 		switch len(n.children) {
 		case 0:
-			copy(p.children[i:], p.children[i+1:])
-			p.children[len(p.children)-1] = nil
-			p.children = p.children[:len(p.children)-1]
+			p.disown(i)
 			n = p
 		case 1:
 			c := n.children[0]

@@ -39,22 +39,24 @@ type Handler interface {
 
 // Conn is one connection. It belongs to its loop: every method must be called there.
 type Conn struct {
+	// What writing needs stands together: of ten thousand connections none is in the processor's cache.
+	out        *outbox // what could not be written yet; nil while there is nothing
+	fd         int32
+	interest   uint32 // what epoll watches for
+	state      state
+	port       uint16
+	slot       uint32
+	generation uint32
+
 	loop    *Loop
 	handler Handler
-	out     *outbox // what could not be written yet; nil while there is nothing
 
 	// Place in an Activity.
 	activity     *Activity
 	older, newer *Conn
 	activeAt     timeOfLoop
 
-	fd         int32
-	slot       uint32
-	generation uint32
-	interest   uint32 // what epoll watches for
-	address    [16]byte
-	port       uint16
-	state      state
+	address [16]byte
 }
 
 type state uint8
