@@ -5,11 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"salt-broker/config"
 	"salt-broker/internal/status"
@@ -90,7 +93,7 @@ func watchStatus(ctx context.Context, c config.Config, asJSON bool, w io.Writer)
 		}
 		if err != nil {
 			say(w, err)
-		} else if err := show(w, report, since(report, last), asJSON); err != nil {
+		} else if err := show(screenOf(w, live), report, since(report, last), asJSON); err != nil {
 			return err
 		}
 		last = report
@@ -100,6 +103,40 @@ func watchStatus(ctx context.Context, c config.Config, asJSON bool, w io.Writer)
 		case <-ticker.C:
 		}
 	}
+}
+
+// screen is a terminal that keeps its first line: what is too long for it is left out.
+type screen struct {
+	io.Writer
+	width, height int
+}
+
+// screenOf is w, as a screen where it is one that is refreshed and says its size.
+func screenOf(w io.Writer, live bool) io.Writer {
+	f, ok := w.(*os.File)
+	if !live || !ok {
+		return w
+	}
+	width, height, err := term.GetSize(int(f.Fd()))
+	if err != nil || width < 1 || height < 2 {
+		return w
+	}
+	return screen{w, width, height}
+}
+
+// Write takes a whole text at a time.
+func (s screen) Write(text []byte) (int, error) {
+	lines := strings.SplitAfter(string(text), "\n")
+	lines = lines[:min(len(lines), s.height-1)] // the cursor has the last one
+	for i, line := range lines {
+		if letters := []rune(line); len(letters) > s.width {
+			lines[i] = string(letters[:s.width-1]) + "…\n"
+		}
+	}
+	if _, err := io.WriteString(s.Writer, strings.Join(lines, "")); err != nil {
+		return 0, err
+	}
+	return len(text), nil
 }
 
 // since is last when the numbers of report go on from there: the same process has said both.

@@ -352,9 +352,17 @@ func TestStatusOnATerminal(t *testing.T) {
 		q.FromMinions, q.ToMaster = status.Flow{MessagesTotal: 2 * n, BytesTotal: 1000 * n}, status.Flow{MessagesTotal: 2 * n, BytesTotal: 1000 * n}
 		q.AtMaster = times(n, time.Hour)
 		q.RestartsTotal = 1
+		q.RequestsDroppedTotal = status.RequestsDropped{LinkLost: 7 * n, MinionLeft: 6, TooLarge: 5}
+		q.RepliesDroppedTotal = status.RepliesDropped{MinionLeft: 8, Unroutable: 9}
 		return r
 	}
 	one, two := report(100, 10), report(110, 30)
+	one.Events = []status.Event{
+		{First: one.Now, Last: one.Now, Text: "Master lost\x1b"}, {First: began.Add(-200000 * time.Second), Text: "salt-broker 1.2.3 has started"},
+	}
+	stamp := func(seconds int, layout string) string {
+		return began.Add(time.Duration(seconds) * time.Second).Local().Format(layout)
+	}
 	two.Ready = status.Verdict{Reasons: []status.Reason{{Check: status.CheckRequestLinks, Text: "a link is away\x1b[2J"}}}
 	for _, test := range []struct {
 		name string
@@ -366,18 +374,23 @@ state      minions are served, the master is connected
 master     salt:4505, 2 of 3 links up
 minions    812 for publishes at 0.0.0.0:4505, 790 for requests at 0.0.0.0:4506
            3 lag, the last by 120 publishes with 1.5 KiB
-publishes  10 (3.9 KiB) in, 8000 (3.1 MiB) to minions, 20 lost
+publishes  10 (3.9 KiB) in, 8000 (3.1 MiB) to minions
 requests   20 (9.8 KiB) in, 20 (9.8 KiB) to the master
-           7 wait here, 64 of 64 are at the master, 0 dropped, 0 overdue
-replies    0 (0 B) in, 0 (0 B) to minions, 0 for nobody, 0 late
+           7 wait here, 64 of 64 are at the master, 0 overdue
+replies    0 (0 B) in, 0 (0 B) to minions, 0 late
 times      fan-out    half within 4.1ms, 99 % within 4.1ms
            queue      nothing measured
            at master  half within more than 2m14s, 99 % within more than 2m14s
 loops      busy 25 % (publishes), none (requests)
 memory     3.0 MiB buffered of 1.0 GiB allowed
+dropped    publishes: 10 pub_hwm, 10 pub_log_size
+           requests:  70 link_lost, 6 minion_left, 5 too_large
+           replies:   9 unroutable, 8 minion_left
 ended      publishes: 10 denied, 5 left
            requests:  none
 restarts   0 of the publish channel, 1 of the request channel
+events     ` + stamp(100, time.TimeOnly) + `  Master lost\x1b
+           ` + stamp(-200000, time.DateTime) + `  salt-broker 1.2.3 has started
 `},
 		{"rates", statusText(two, one), `salt-broker 1.2.3, up 1m50s
 state      not everything works:
@@ -385,15 +398,18 @@ state      not everything works:
 master     salt:4505, 2 of 3 links up
 minions    812 for publishes at 0.0.0.0:4505, 790 for requests at 0.0.0.0:4506
            3 lag, the last by 120 publishes with 1.5 KiB
-publishes  2.0/s (800 B/s) in, 1600.0/s (625 KiB/s) to minions, 4.0/s lost
+publishes  2.0/s (800 B/s) in, 1600.0/s (625 KiB/s) to minions
 requests   4.0/s (2.0 KiB/s) in, 4.0/s (2.0 KiB/s) to the master
-           7 wait here, 64 of 64 are at the master, 0.0/s dropped, 0.0/s overdue
-replies    0.0/s (0 B/s) in, 0.0/s (0 B/s) to minions, 0.0/s for nobody, 0.0/s late
+           7 wait here, 64 of 64 are at the master, 0.0/s overdue
+replies    0.0/s (0 B/s) in, 0.0/s (0 B/s) to minions, 0.0/s late
 times      fan-out    half within 4.1ms, 99 % within 4.1ms
            queue      nothing measured
            at master  half within more than 2m14s, 99 % within more than 2m14s
 loops      busy 25 % (publishes), none (requests)
 memory     3.0 MiB buffered of 1.0 GiB allowed
+dropped    publishes: 2.0/s pub_hwm, 2.0/s pub_log_size
+           requests:  14.0/s link_lost
+           replies:   none
 ended      publishes: 2.0/s denied
            requests:  none
 restarts   0 of the publish channel, 1 of the request channel

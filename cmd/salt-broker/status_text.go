@@ -34,25 +34,57 @@ func statusText(report, last *status.Report) string {
 	if p.Behind > 0 {
 		t.row("", "%d lag, the last by %d publishes with %s", p.Behind, p.LagMessages, bytesOf(float64(p.LagBytes)))
 	}
-	t.row("publishes", "%s in, %s to minions, %s lost", t.flow(p.FromMaster, bp.FromMaster), t.flow(p.ToMinions, bp.ToMinions),
-		t.count(p.DroppedTotal.PubHWM+p.DroppedTotal.PubLogSize, bp.DroppedTotal.PubHWM+bp.DroppedTotal.PubLogSize))
+	t.row("publishes", "%s in, %s to minions", t.flow(p.FromMaster, bp.FromMaster), t.flow(p.ToMinions, bp.ToMinions))
 	t.row("requests", "%s in, %s to the master", t.flow(r.FromMinions, br.FromMinions), t.flow(r.ToMaster, br.ToMaster))
-	t.row("", "%d wait here, %d of %d are at the master, %s dropped, %s overdue", r.Waiting, r.InFlight, r.InFlightLimit,
-		t.count(sum(r.RequestsDroppedTotal), sum(br.RequestsDroppedTotal)), t.count(r.OverdueTotal, br.OverdueTotal))
-	t.row("replies", "%s in, %s to minions, %s for nobody, %s late", t.flow(r.FromMaster, br.FromMaster), t.flow(r.ToMinions, br.ToMinions),
-		t.count(r.RepliesDroppedTotal.MinionLeft+r.RepliesDroppedTotal.Unroutable, br.RepliesDroppedTotal.MinionLeft+br.RepliesDroppedTotal.Unroutable),
+	t.row("", "%d wait here, %d of %d are at the master, %s overdue", r.Waiting, r.InFlight, r.InFlightLimit,
+		t.count(r.OverdueTotal, br.OverdueTotal))
+	t.row("replies", "%s in, %s to minions, %s late", t.flow(r.FromMaster, br.FromMaster), t.flow(r.ToMinions, br.ToMinions),
 		t.count(r.LateTotal, br.LateTotal))
 	t.row("times", "fan-out    %s", t.times(p.FanOut, bp.FanOut))
 	t.row("", "queue      %s", t.times(r.Queue, br.Queue))
 	t.row("", "at master  %s", t.times(r.AtMaster, br.AtMaster))
 	t.row("loops", "busy %s (publishes), %s (requests)", t.busy(p.Loops, bp.Loops), t.busy(r.Loops, br.Loops))
 	t.row("memory", "%s buffered of %s allowed", bytesOf(float64(report.Buffered.Bytes)), bytesOf(float64(report.Buffered.LimitBytes)))
-	t.row("ended", "publishes: %s", t.ends(p.EndedTotal, bp.EndedTotal))
-	t.row("", "requests:  %s", t.ends(r.EndedTotal, br.EndedTotal))
+	t.row("dropped", "publishes: %s", t.reasons(lost(p.DroppedTotal), lost(bp.DroppedTotal)))
+	t.row("", "requests:  %s", t.reasons(requestsDropped(r.RequestsDroppedTotal), requestsDropped(br.RequestsDroppedTotal)))
+	t.row("", "replies:   %s", t.reasons(repliesDropped(r.RepliesDroppedTotal), repliesDropped(br.RepliesDroppedTotal)))
+	t.row("ended", "publishes: %s", t.reasons(p.EndedTotal, bp.EndedTotal))
+	t.row("", "requests:  %s", t.reasons(r.EndedTotal, br.EndedTotal))
 	if n := p.RestartsTotal + r.RestartsTotal; n > 0 {
 		t.row("restarts", "%d of the publish channel, %d of the request channel", p.RestartsTotal, r.RestartsTotal)
 	}
+	for i, e := range report.Events[:min(len(report.Events), shownEvents)] {
+		label := ""
+		if i == 0 {
+			label = "events"
+		}
+		t.row(label, "%s  %s", clock(e.First, report.Now), escaped(e.Text))
+	}
 	return t.text.String()
+}
+
+// shownEvents are the latest ones.
+const shownEvents = 8
+
+// clock is a time of day here, with the day where that is not the one of now.
+func clock(at, now time.Time) string {
+	at, now = at.Local(), now.Local()
+	if at.Format(time.DateOnly) == now.Format(time.DateOnly) {
+		return at.Format(time.TimeOnly)
+	}
+	return at.Format(time.DateTime)
+}
+
+func lost(d status.Losses) map[string]uint64 {
+	return map[string]uint64{"pub_hwm": d.PubHWM, "pub_log_size": d.PubLogSize}
+}
+
+func requestsDropped(d status.RequestsDropped) map[string]uint64 {
+	return map[string]uint64{"minion_left": d.MinionLeft, "too_large": d.TooLarge, "link_lost": d.LinkLost}
+}
+
+func repliesDropped(d status.RepliesDropped) map[string]uint64 {
+	return map[string]uint64{"minion_left": d.MinionLeft, "unroutable": d.Unroutable}
 }
 
 // texter makes the lines.
@@ -133,8 +165,8 @@ func (t *texter) busy(now, before []status.Loop) string {
 	return strings.Join(shares, " ")
 }
 
-// ends are the reasons for which connections have ended, the most frequent first.
-func (t *texter) ends(now, before map[string]uint64) string {
+// reasons are those for which something was dropped or has ended, the most frequent first.
+func (t *texter) reasons(now, before map[string]uint64) string {
 	var reasons []string
 	for reason, n := range now {
 		if n > before[reason] {
@@ -155,8 +187,6 @@ func (t *texter) ends(now, before map[string]uint64) string {
 	}
 	return strings.Join(reasons, ", ")
 }
-
-func sum(d status.RequestsDropped) uint64 { return d.MinionLeft + d.TooLarge + d.LinkLost }
 
 // bytesOf is a number of bytes with three digits or so.
 func bytesOf(n float64) string {

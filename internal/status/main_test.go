@@ -30,7 +30,10 @@ type broker struct {
 	publish pubproxy.Stats
 	request retproxy.Stats
 	stuck   []error
-	log     *logtest.Hook
+	// stopping says that it has been told to stop; restarts are those of each channel, beyond some.
+	stopping bool
+	restarts uint64
+	log      *logtest.Hook
 }
 
 // healthy is one that serves.
@@ -55,7 +58,7 @@ func (b *broker) options() Options {
 		Request:  func() retproxy.Stats { return b.request },
 		Turned:   b.turned(),
 		Buffered: func() (int64, int64) { return 12345, 67890 },
-		Restarts: func() (uint64, uint64) { return 5, 7 },
+		Restarts: func() (uint64, uint64) { return 5 + b.restarts, 7 + b.restarts },
 		Log:      log,
 	}
 }

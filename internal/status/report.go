@@ -33,6 +33,8 @@ type Report struct {
 	Buffered      Buffered  `json:"buffered"`
 	Publish       Publish   `json:"publish"`
 	Request       Request   `json:"request"`
+	// Events are the latest ones, the latest first. Reports at /history have null.
+	Events []Event `json:"events"`
 }
 
 // Buffered is what all connections together have in memory.
@@ -151,6 +153,14 @@ type RepliesDropped struct {
 	Unroutable uint64 `json:"unroutable"`
 }
 
+// reported is a report with events.
+func (s *Server) reported(ctx context.Context) Report {
+	r := s.report(ctx)
+	r.Events = s.past.events()
+	return r
+}
+
+// report is what the broker does now.
 func (s *Server) report(ctx context.Context) Report {
 	o, live := &s.options, s.live(ctx)
 	n := o.numbers()

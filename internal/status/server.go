@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -73,11 +74,13 @@ type Server struct {
 	listener net.Listener // for the next life; nil: it opens the port itself
 	handler  http.Handler
 	stopping atomic.Bool // the channels end
+	past     past
+	every    time.Duration // between two looks
 }
 
 // New opens the port and fails when somebody has it. The server answers when Live is called.
 func New(ctx context.Context, o Options) (*Server, error) {
-	s := &Server{options: o}
+	s := &Server{options: o, every: lookEvery}
 	if err := s.listen(ctx, o.Listen); err != nil {
 		return nil, err
 	}
@@ -144,6 +147,11 @@ func (s *Server) Live(ctx context.Context) error {
 	if s.options.Pprof {
 		server.WriteTimeout = profileTimeout
 	}
+	looking, end := context.WithCancel(ctx)
+	var looked sync.WaitGroup
+	defer looked.Wait()
+	defer end()
+	looked.Go(func() { s.look(looking) })
 	stopped := make(chan struct{})
 	release := context.AfterFunc(ctx, func() {
 		defer close(stopped)
@@ -172,7 +180,13 @@ func (s *Server) routes() http.Handler {
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: writeTimeout / 2}))
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, r *http.Request) { answer(w, s.live(r.Context())) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) { answer(w, s.ready(r.Context())) })
-	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) { give(w, http.StatusOK, s.report(r.Context())) })
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
+		give(w, http.StatusOK, s.reported(r.Context()))
+	})
+	mux.HandleFunc("GET /history", func(w http.ResponseWriter, _ *http.Request) {
+		text, err := json.Marshal(s.past.reports()) // many, and for a program: not indented
+		write(w, http.StatusOK, text, err)
+	})
 	if s.options.Pprof {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
@@ -204,6 +218,10 @@ func answer(w http.ResponseWriter, v Verdict) {
 
 func give(w http.ResponseWriter, code int, what any) {
 	text, err := json.MarshalIndent(what, "", "  ")
+	write(w, code, text, err)
+}
+
+func write(w http.ResponseWriter, code int, text []byte, err error) {
 	if err != nil { // cannot be: the types here are plain
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return

@@ -119,6 +119,7 @@ func smaller(p tab, data []byte) []byte {
 
 // TestPage has a broker go through its life before the eyes of somebody who watches it.
 func TestPage(t *testing.T) {
+	t.Parallel()
 	b := startBrowser(t)
 	p := tab{t, b}
 	master := startMaster(t)
@@ -140,8 +141,9 @@ func TestPage(t *testing.T) {
 	if err := master.Start(); err != nil {
 		t.Fatal(err)
 	}
-	p.await("the master's return", `state() === "served" && text("log").includes("Master back: 1 of 1 links for publishes")`)
+	p.await("the master's return", `state() === "served" && text("log").includes("Master connected: 1 of 1 links for publishes")`)
 
+	p.survives()
 	p.lasts()
 	p.calm()
 	p.looks()
@@ -231,13 +233,7 @@ func (p tab) looks() {
 	} {
 		p.screen(screen.width, screen.phone, screen.scheme)
 		p.await("the screen", fmt.Sprintf(`innerWidth === %d && matchMedia("(prefers-color-scheme: %s)").matches`, screen.width, screen.scheme))
-		if wide := now[int](p, `document.scrollingElement.scrollWidth`); wide > screen.width {
-			p.Errorf("%s: the page is %d wide", screen.name, wide)
-		}
-		if out := now[[]string](p, `[...document.querySelectorAll("dd, dt, .axis span, h2")].filter((e) => e.scrollWidth > e.clientWidth + 1 &&
-			getComputedStyle(e).display !== "inline").map((e) => e.textContent)`); len(out) > 0 {
-			p.Errorf("%s: no room for %q", screen.name, out)
-		}
+		p.fits(screen.name, screen.width)
 		grounds[now[string](p, `getComputedStyle(document.body).backgroundColor`)] = true
 		p.keep(screen.name)
 	}
@@ -245,6 +241,18 @@ func (p tab) looks() {
 		p.Errorf("light and dark are %v", grounds)
 	}
 	p.screen(1280, false, "light")
+}
+
+// fits checks that nothing on the page is wider than there is room for it.
+func (p tab) fits(what string, width int) {
+	p.Helper()
+	if wide := now[int](p, `document.scrollingElement.scrollWidth`); wide > width {
+		p.Errorf("%s: the page is %d wide", what, wide)
+	}
+	if out := now[[]string](p, `[...document.querySelectorAll("dd, dt, .axis span, h2")].filter((e) => e.scrollWidth > e.clientWidth + 1 &&
+		getComputedStyle(e).display !== "inline").map((e) => e.textContent)`); len(out) > 0 {
+		p.Errorf("%s: no room for %q", what, out)
+	}
 }
 
 // calm adds up what has moved on the screen without anybody asking for it, as https://web.dev/articles/cls counts it: up
