@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"syscall"
@@ -115,7 +117,7 @@ func (d *demonstration) hold(ctx context.Context) error {
 	d.screen.line("salt-broker demo: %s minions on loopback, for %s", grouped(d.options.Minions), d.options.Duration)
 	d.screen.line("  master    stand-in, publishes on %s, answers on %s", d.master.PublishAddr(), d.master.RequestAddr())
 	d.screen.line("  broker    process %d, minions connect to %s and %s", d.broker.pid, d.broker.publish, d.broker.request)
-	d.screen.line("            watch it: salt-broker status --watch -c %s", d.broker.dir)
+	d.screen.line("            watch it: %s status --watch -c %s", called(d.options.Program), d.broker.dir)
 	if err := d.gather(ctx); err != nil {
 		return d.abort(err)
 	}
@@ -136,6 +138,15 @@ func (d *demonstration) abort(err error) error {
 	d.screen.end()
 	d.screen.said(d.broker.said.String())
 	return err
+}
+
+// called is what to type for a program: its name where a shell finds it by that, else its path, which go run makes up.
+func called(program string) string {
+	name := filepath.Base(program)
+	if found, err := exec.LookPath(name); err == nil && found == program {
+		return name
+	}
+	return program
 }
 
 // gather connects all minions and makes sure that the broker knows all their subscriptions.

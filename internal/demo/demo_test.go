@@ -109,6 +109,63 @@ func TestDemonstration(t *testing.T) {
 	}
 }
 
+// The command that a demonstration names shows its broker, as somebody types it in another terminal.
+func TestWatched(t *testing.T) {
+	command := regexp.MustCompile(`watch it: (.* status --watch -c .*)\n`)
+	out := expecting(`1 s  10 minions`)
+	ctx, end := context.WithCancel(t.Context())
+	watched := make(chan string, 1)
+	go func() {
+		defer end()
+		select {
+		case <-out.seen:
+		case <-ctx.Done():
+			return
+		}
+		watching, stop := context.WithTimeout(ctx, patience)
+		defer stop()
+		line := command.FindStringSubmatch(out.String())
+		if line == nil {
+			return
+		}
+		shown := expecting(`(?s)minions are served, the master is connected.*10 for publishes at 127.*/s \(.* in, .* to minions`)
+		watch := exec.CommandContext(watching, "sh", "-c", "exec "+line[1])
+		watch.Stdout, watch.Stderr, watch.WaitDelay = shown, shown, time.Second
+		go func() {
+			select {
+			case <-shown.seen:
+			case <-watching.Done():
+			}
+			stop()
+		}()
+		_ = watch.Run() // until it has shown it
+		watched <- shown.String()
+	}()
+	if err := hold(ctx, t, Options{Program: program, Minions: 10, Duration: time.Hour, Output: out}); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	select {
+	case text := <-watched:
+		if !strings.Contains(text, "events ") {
+			t.Errorf("it shows\n%s", text)
+		}
+	default:
+		t.Errorf("no command in\n%s", out)
+	}
+}
+
+// A program is called by its name where that is enough.
+func TestCalled(t *testing.T) {
+	t.Setenv("PATH", filepath.Dir(program))
+	if got := called(program); got != "salt-broker" {
+		t.Errorf("in the path it is %s", got)
+	}
+	t.Setenv("PATH", "/nowhere")
+	if got := called(program); got != program {
+		t.Errorf("elsewhere it is %s, not %s", got, program)
+	}
+}
+
 // An interrupted one stops early and is judged for what there was.
 func TestInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
