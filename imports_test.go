@@ -34,6 +34,7 @@ var mayImport = map[string][]string{
 	"internal/heartbeat": {"internal/reactor"},
 	"internal/latency":   {},
 	"internal/master":    {"internal/reactor", "internal/salt", "internal/zmtp"},
+	"internal/merge":     {},
 	"internal/reactor":   {},
 	"internal/salt":      {},
 	"internal/sim":       {"internal/reactor", "internal/salt", "internal/zmtp"},
