@@ -17,6 +17,8 @@ type flight struct {
 	sent       time.Duration
 	generation uint32
 	owner      int32 // of the credit
+	forgot     bool  // the broker above has been told that nobody waits for the reply
+	below      name  // of the request at the broker that has asked
 	prev, next int32 // on the link, in the order sent; -1: none. next also links free places
 }
 
@@ -32,7 +34,7 @@ type order struct {
 	length      int
 }
 
-func (f *flights) add(k *link, minion reactor.Ref, now time.Duration, owner int) ticket {
+func (f *flights) add(k *link, minion reactor.Ref, now time.Duration, owner int, below name) ticket {
 	i := f.free
 	if i >= 0 {
 		f.free = f.table[i].next
@@ -41,7 +43,7 @@ func (f *flights) add(k *link, minion reactor.Ref, now time.Duration, owner int)
 		f.table = append(f.table, flight{})
 	}
 	p := &f.table[i]
-	p.minion, p.link, p.sent, p.owner = minion, k, now, int32(owner)
+	p.minion, p.link, p.sent, p.owner, p.below = minion, k, now, int32(owner), below
 	p.prev, p.next = k.order.last, -1
 	if p.prev >= 0 {
 		f.table[p.prev].next = i
@@ -50,7 +52,12 @@ func (f *flights) add(k *link, minion reactor.Ref, now time.Duration, owner int)
 	}
 	k.order.last = i
 	k.order.length++
-	return ticket(uint64(i)<<32 | uint64(p.generation))
+	return f.ticket(i)
+}
+
+// ticket names a place that is taken.
+func (f *flights) ticket(i int32) ticket {
+	return ticket(uint64(i)<<32 | uint64(f.table[i].generation))
 }
 
 // find returns the place of the request that r is the answer to, -1 when it has been given up. The place must be one of

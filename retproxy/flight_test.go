@@ -32,7 +32,7 @@ func TestFlightsAgainstModel(t *testing.T) {
 		switch op := random.IntN(10); {
 		case op < 5 && places < 50:
 			s := sent{route{minion: reactor.Ref(random.Uint64()), ticket: 0}, random.IntN(4), time.Duration(step)}
-			s.route.ticket = f.add(k, s.route.minion, s.at, s.owner)
+			s.route.ticket = f.add(k, s.route.minion, s.at, s.owner, name{})
 			model[n] = append(model[n], s)
 			places++
 			most = max(most, places)
@@ -85,7 +85,7 @@ func TestFlightsAgainstModel(t *testing.T) {
 func TestFlightsFindBelievesNothing(t *testing.T) {
 	k := &link{order: order{first: -1, last: -1}}
 	f := flights{free: -1}
-	good := route{minion: 1<<32 | 1, ticket: f.add(k, 1<<32|1, 0, 0)}
+	good := route{minion: 1<<32 | 1, ticket: f.add(k, 1<<32|1, 0, 0, name{})}
 	for _, tt := range []struct {
 		name  string
 		route route

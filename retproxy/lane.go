@@ -104,6 +104,9 @@ func (l *lane) request(m *minion, msg []byte) {
 	for !m.many && m.first != nil { // a REQ that asks again has given up what it asked before: ZMQ_REQ_RELAXED
 		l.forget(m.first)
 	}
+	if !m.many && m.flying > 0 {
+		l.giveUp(m)
+	}
 	k := l.ordinary
 	if len(msg) >= bulkBytes {
 		k = l.bulk
@@ -240,12 +243,17 @@ func (l *lane) landed(was flight) *minion {
 		return nil
 	}
 	m.flying--
+	l.promote(m)
+	return m
+}
+
+// promote puts as many requests of a minion into the queue as its share allows now.
+func (l *lane) promote(m *minion) {
 	for r := m.beyond; r != nil && m.queued+m.flying < l.share; r = m.beyond {
 		m.beyond = r.after
 		r.promoted = true
 		l.enqueue(r)
 	}
-	return m
 }
 
 // minion returns who has a connection, nil when it is gone.
@@ -259,8 +267,11 @@ func (l *lane) minion(ref reactor.Ref) *minion {
 }
 
 // leave forgets a minion and what it had waiting. Its places at the master are not free before their replies: the
-// master works for it all the same.
+// master works for it all the same. At a broker they are free when that has forgotten the requests, too.
 func (l *lane) leave(m *minion) {
+	if m.flying > 0 {
+		l.giveUp(m)
+	}
 	for m.first != nil {
 		l.forget(m.first)
 	}
@@ -290,6 +301,9 @@ func (l *lane) checkDrained() {
 
 // expire gives up places whose reply is overdue. The reply is still passed on if it comes.
 func (l *lane) expire(k *link) {
+	if k.broker > 0 { // which says itself when it gives one up
+		return
+	}
 	now := l.loop.Now()
 	for i := k.order.first; i >= 0; i = k.order.first {
 		left := l.flights.table[i].sent + l.deadline - now
@@ -297,10 +311,7 @@ func (l *lane) expire(k *link) {
 			k.overdue.Reset(left)
 			break
 		}
-		if m := l.landed(l.flights.remove(i)); m != nil {
-			m.settle()
-		}
-		l.overdue.Add(1)
+		l.landUnanswered(l.flights.remove(i), whyOverdue)
 	}
 	l.dispatch()
 }

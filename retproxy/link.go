@@ -34,6 +34,7 @@ type link struct {
 	overdue *reactor.Timer
 	again   *reactor.Timer // for a request that next has kept
 	conn    *reactor.Conn  // nil: not connected
+	broker  int            // of conn: the level of the broker that the master is; 0: it is none
 	stream  zmtp.Stream
 	ended   chan<- error // of the connection's life
 	full    uint64       // the turn of the loop in which it took no more; 0: it does
@@ -55,7 +56,8 @@ func newLink(l *lane, name string) *link {
 func (k *link) run(ctx context.Context) error {
 	return k.road.Run(ctx, func(ctx context.Context, nc net.Conn, v zmtp.Version) error {
 		ended := make(chan error, 1)
-		if !k.lane.loop.Post(func() { k.adopt(nc, v, ended) }) {
+		broker := k.road.State().Broker
+		if !k.lane.loop.Post(func() { k.adopt(nc, v, broker, ended) }) {
 			_ = nc.Close()
 			return reactor.ErrStopped
 		}
@@ -78,14 +80,14 @@ func (k *link) leave(ended chan<- error) {
 	}
 }
 
-func (k *link) adopt(nc net.Conn, v zmtp.Version, ended chan<- error) {
+func (k *link) adopt(nc net.Conn, v zmtp.Version, broker int, ended chan<- error) {
 	c, err := k.lane.loop.Adopt(nc, k)
 	if err != nil {
 		ended <- err
 		return
 	}
 	c.Unbound() // ready looks at what is kept
-	k.conn, k.ended = c, ended
+	k.conn, k.ended, k.broker = c, ended, broker
 	k.stream = zmtp.Stream{}
 	k.stream.SkipHandshake(v)
 	k.full = 0
@@ -96,12 +98,15 @@ func (k *link) adopt(nc net.Conn, v zmtp.Version, ended chan<- error) {
 		k.lane.masterWatch.Add(c)
 		_ = k.lane.masterWatch.Ping(k) // it goes before all else, and so measures the way; a failure closes, and Closed follows
 	}
+	if broker > 0 {
+		_ = c.Write(zmtp.AppendCommand(nil, zmtp.CommandBroker, nil)) // likewise
+	}
 	k.lane.dispatch()
 }
 
 // ready says whether a request may be sent now. While it says no, something calls dispatch when it may say yes.
 func (k *link) ready() bool {
-	if k.conn == nil || k.conn.Closed() {
+	if k.conn == nil || k.conn.Closed() || k.broker > 0 && k.order.length >= maxAtBroker {
 		return false
 	}
 	if k.conn.Kept() <= maxUnsent {
@@ -146,7 +151,7 @@ func (k *link) send(m *minion, msg []byte, owned bool, owner int, waited time.Du
 	l := k.lane
 	l.queueTime.Observe(waited, 1)
 	l.sentBytes.Add(uint64(len(msg)))
-	t := l.flights.add(k, m.conn.Ref(), l.loop.Now(), owner)
+	t := l.flights.add(k, m.conn.Ref(), l.loop.Now(), owner, m.nameOf(msg))
 	m.flying++
 	l.last = k
 	l.inFlight.Add(1)
@@ -201,12 +206,9 @@ func (k *link) Closed(_ *reactor.Conn, reason error) {
 	l := k.lane
 	l.held -= int64(k.stream.HalfRead())
 	k.stream.Release(&l.limits)
-	k.conn = nil
+	k.conn, k.broker = nil, 0
 	for i := k.order.first; i >= 0; i = k.order.first {
-		if m := l.landed(l.flights.remove(i)); m != nil {
-			m.settle()
-		}
-		l.lostWithLink.Add(1)
+		l.landUnanswered(l.flights.remove(i), whyLost)
 	}
 	if k.overdue != nil {
 		k.overdue.Stop()
@@ -290,6 +292,8 @@ func (k *link) Command(name, data []byte) error {
 		if len(data) == 8 && k == k.lane.ordinary { // the other one's may have waited behind a large request
 			k.lane.far().measured(k.lane.loop.Now() - time.Duration(binary.BigEndian.Uint64(data)))
 		}
+	case zmtp.CommandForgot:
+		k.forgot(data)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package retproxy
 
 import (
 	"io"
+	"math"
 
 	"salt-broker/internal/reactor"
 	"salt-broker/internal/zmtp"
@@ -27,9 +28,11 @@ type minion struct {
 	held        int32    // how many of them
 	queued      int32    // of them: in the queue
 	flying      int32    // requests that hold a place at the master
+	forgettable int32    // requests that came and that it has not had forgotten, if it is a broker
 
 	speaks31 bool // knows PING
 	many     bool // not a REQ: has the requests of many minions, perhaps
+	broker   bool // it is one, and understands zmtp.CommandForgot
 	paused   bool // not read from
 	excused  bool // not watched, because its PONGs are not read
 }
@@ -105,11 +108,15 @@ func (m *minion) Message(msg []byte) error {
 	if err != nil {
 		return err // a REP socket would discard it and never answer, and a place at the master be held for nothing
 	}
+	if m.broker && m.forgettable < math.MaxInt32 {
+		m.forgettable++
+	}
 	if err := m.lane.size.check(msg, depth); err != nil {
 		if !m.many {
 			return err
 		}
 		m.lane.tooLarge.Add(1) // one request of many minions: the others are not to suffer for it
+		m.forgot(m.nameOf(msg), whyForgotten)
 		return nil
 	}
 	m.lane.request(m, msg)
@@ -132,6 +139,10 @@ func (m *minion) Command(name, data []byte) error {
 		m.flow() // who only asks and never reads
 	case zmtp.CommandError:
 		return zmtp.Complaint(data)
+	case zmtp.CommandBroker:
+		m.broker = m.many
+	case zmtp.CommandForget:
+		return m.forget(data)
 	case zmtp.CommandPong:
 		m.lane.minionWatch.Ponged()
 	}

@@ -303,10 +303,14 @@ func (k *saltSink) Command(name, data []byte) error {
 		}
 		time.AfterFunc(k.master.trip, func() { (*saltLink)(k).write(pong) })
 	}
-	if string(name) == zmtp.CommandPong {
+	switch string(name) {
+	case zmtp.CommandPing:
+	case zmtp.CommandPong:
 		k.master.mu.Lock()
 		k.master.pongs = append(k.master.pongs, bytes.Clone(data))
 		k.master.mu.Unlock()
+	default:
+		return fmt.Errorf("%s, which is nothing for a master", name)
 	}
 	return nil
 }
@@ -386,6 +390,7 @@ type peer struct {
 	messages [][]byte
 	pings    int
 	pongs    [][]byte
+	forgot   []string
 	ready    bool
 }
 
@@ -487,6 +492,8 @@ func (p *peer) Command(name, data []byte) error {
 		p.pings++
 	case zmtp.CommandPong:
 		p.pongs = append(p.pongs, bytes.Clone(data))
+	case zmtp.CommandForgot:
+		p.forgot = append(p.forgot, string(data))
 	default:
 		return fmt.Errorf("the proxy says %s", name)
 	}

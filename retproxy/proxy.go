@@ -93,7 +93,7 @@ type Stats struct {
 	Waiting      int              // requests here now, for a place at the master
 	InFlight     int              // requests at the master now
 	TooLarge     uint64           // requests that were refused, of a peer that has many: see size.go
-	Forgotten    uint64           // requests whose minion left, or asked anew, while they waited here: not sent
+	Forgotten    uint64           // requests whose minion left, or asked anew, while they waited here or at a broker above: the master does not get them
 	Unwanted     uint64           // replies for a minion that has left
 	Unroutable   uint64           // replies without a routing frame of this broker
 	Late         uint64           // replies after the deadline, passed on all the same
@@ -126,7 +126,7 @@ func New(o Options) (*Proxy, error) {
 		p.credit.accounts[i].wake = l.notify
 	}
 	door := o.door()
-	door.As, door.Peers = zmtp.ROUTER, []zmtp.SocketType{zmtp.REQ, zmtp.DEALER, zmtp.ROUTER}
+	door.As, door.Broker, door.Peers = zmtp.ROUTER, true, []zmtp.SocketType{zmtp.REQ, zmtp.DEALER, zmtp.ROUTER}
 	door.Accept = func(c *reactor.Conn) reactor.Handler { return newMinion(p.lanes[c.Loop().Index()], c) }
 	p.door, err = admission.Open(context.Background(), g, door)
 	if err != nil {

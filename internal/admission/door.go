@@ -45,6 +45,8 @@ type Options struct {
 	Allow, Deny []netip.Prefix
 	// As is the socket type that minions find here.
 	As zmtp.SocketType
+	// Broker says that those who stand behind us may send what brokers say to each other (zmtp.CommandForget).
+	Broker bool
 	// Peers are the socket types that minions may have.
 	Peers []zmtp.SocketType
 	// Accept returns the handler of a connection that has just been greeted. It is called on the connection's loop.
@@ -78,7 +80,7 @@ func Open(ctx context.Context, g *reactor.Group, o Options) (*Door, error) {
 	d := &Door{
 		options: o,
 		group:   g,
-		hello:   zmtp.AppendReady(zmtp.AppendGreeting(nil), o.As),
+		hello:   greetingOf(o),
 		ends:    newEnds(),
 		journal: newJournal(o.Log),
 	}
@@ -99,6 +101,15 @@ func Open(ctx context.Context, g *reactor.Group, o Options) (*Door, error) {
 	host, _, _ := net.SplitHostPort(o.Listen) // it was good enough to listen on
 	d.listen.Address = net.JoinHostPort(host, strconv.Itoa(int(d.addr.Port())))
 	return d, nil
+}
+
+// greetingOf is what everybody is greeted with.
+func greetingOf(o Options) []byte {
+	greeting := zmtp.AppendGreeting(nil)
+	if o.Broker {
+		return zmtp.AppendBrokerReady(greeting, o.As)
+	}
+	return zmtp.AppendReady(greeting, o.As)
 }
 
 // Addr is the address that the door listens on.

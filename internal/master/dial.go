@@ -6,43 +6,41 @@ import (
 	"net"
 	"net/netip"
 	"strings"
-
-	"salt-broker/internal/zmtp"
 )
 
 // connect is one attempt: resolve, then dial and shake hands with each address in turn until one answers as a master.
 // An address that accepts the connection but is no master does not hide the next one.
-func (l *Link) connect(ctx context.Context, t target) (*net.TCPConn, zmtp.Version, error) {
+func (l *Link) connect(ctx context.Context, t target) (*net.TCPConn, remote, error) {
 	addrs, err := l.resolve(ctx, t)
 	if err != nil {
-		return nil, zmtp.Version{}, err
+		return nil, remote{}, err
 	}
 	var failed attemptError
 	for _, addr := range addrs {
-		nc, v, err := l.connectTo(ctx, addr, t.source)
+		nc, p, err := l.connectTo(ctx, addr, t.source)
 		if err == nil {
-			return nc, v, nil
+			return nc, p, nil
 		}
 		failed = append(failed, err)
 		if ctx.Err() != nil {
 			break
 		}
 	}
-	return nil, zmtp.Version{}, failed
+	return nil, remote{}, failed
 }
 
 // connectTo dials one address and shakes hands. Its errors name the address.
-func (l *Link) connectTo(ctx context.Context, addr netip.AddrPort, source netip.Addr) (*net.TCPConn, zmtp.Version, error) {
+func (l *Link) connectTo(ctx context.Context, addr netip.AddrPort, source netip.Addr) (*net.TCPConn, remote, error) {
 	nc, err := l.dial(ctx, addr, source)
 	if err != nil {
-		return nil, zmtp.Version{}, err
+		return nil, remote{}, err
 	}
-	v, err := shakeHands(ctx, nc, l.opts.SocketType, l.opts.HandshakeTimeout)
+	p, err := shakeHands(ctx, nc, l.opts.SocketType, l.opts.HandshakeTimeout)
 	if err != nil {
 		_ = nc.Close()
-		return nil, zmtp.Version{}, fmt.Errorf("handshake with %s: %w", addr, err)
+		return nil, remote{}, fmt.Errorf("handshake with %s: %w", addr, err)
 	}
-	return nc, v, nil
+	return nc, p, nil
 }
 
 // resolve returns the addresses to try, best first, each once. With a source address only those of its family are left.

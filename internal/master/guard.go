@@ -16,7 +16,7 @@ const maxReady = 8 << 10
 
 // guard is the connection that zmq4 sees during the handshake. It reads the peer's greeting and then one command, each
 // to its last byte and none further, and checks them. Only then does it hand on the greeting as it came, and a READY of
-// its own making that says the peer's socket type and nothing else. Past the first fault every read fails.
+// its own making that says the peer's socket type and nothing else; what else we want of the peer's stays here. Past the first fault every read fails.
 //
 // It holds at most the greeting or maxReady bytes, and is of no use after the handshake.
 type guard struct {
@@ -27,6 +27,7 @@ type guard struct {
 	phase   phase
 	vetted  []byte // checked, not read by zmq4 yet
 	version zmtp.Version
+	broker  int   // zmtp.Ready.Broker
 	err     error // the first fault
 }
 
@@ -141,6 +142,7 @@ func (g *guard) ready() ([]byte, error) {
 	if !compatible(ready.SocketType, g.own) {
 		return nil, fault(zmtp.ReasonSocketType, "the peer is a %s, which is nothing for our %s: is this the right port?", ready.SocketType, g.own)
 	}
+	g.broker = ready.Broker
 	// Written anew: names of properties have no case (RFC 23), but the library knows one spelling and panics over others.
 	return zmtp.AppendReady(nil, ready.SocketType), nil
 }

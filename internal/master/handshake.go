@@ -20,29 +20,34 @@ var past = time.Unix(1, 0)
 var errStopped = errors.New("the link is stopping")
 
 // shakeHands makes nc a ZMTP connection within limit: afterwards both sides have sent READY, the next byte that arrives
-// is the first of the traffic, and nc has no deadline. It returns the version in the peer's greeting. The caller closes
-// nc after an error.
-func shakeHands(ctx context.Context, nc net.Conn, own zmtp.SocketType, limit time.Duration) (zmtp.Version, error) {
+// is the first of the traffic, and nc has no deadline. The caller closes nc after an error.
+func shakeHands(ctx context.Context, nc net.Conn, own zmtp.SocketType, limit time.Duration) (remote, error) {
 	if err := nc.SetDeadline(time.Now().Add(limit)); err != nil {
-		return zmtp.Version{}, err
+		return remote{}, err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(past) })
 	g := &guard{Conn: nc, own: own, limit: limit}
 	err := open(g, own)
 	if !stop() {
-		return zmtp.Version{}, errStopped
+		return remote{}, errStopped
 	}
 	switch {
 	case g.err != nil:
 		// What the library makes of it says less.
-		return zmtp.Version{}, g.err
+		return remote{}, g.err
 	case err != nil:
-		return zmtp.Version{}, err
+		return remote{}, err
 	}
 	if err := nc.SetDeadline(time.Time{}); err != nil {
-		return zmtp.Version{}, err
+		return remote{}, err
 	}
-	return g.version, nil
+	return remote{g.version, g.broker}, nil
+}
+
+// remote is what the handshake says of the other side.
+type remote struct {
+	version zmtp.Version // in its greeting
+	broker  int          // zmtp.Ready.Broker
 }
 
 // open runs the library's side of the handshake. Nothing that the guard lets through is known to make it panic; if

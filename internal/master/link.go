@@ -63,6 +63,9 @@ type State struct {
 	Address netip.AddrPort
 	// Version is what the master speaks on this connection; the zero value while it is not connected.
 	Version zmtp.Version
+	// Broker is the level of the salt-broker that the master is on this connection ([zmtp.Ready]); 0: it is none, or not
+	// connected.
+	Broker int
 	// Since is when Connected became what it is: the moment of the handshake, or of the loss. Before the first
 	// attempt it is when the link was made.
 	Since time.Time
@@ -182,7 +185,7 @@ func (l *Link) Run(ctx context.Context, serve func(ctx context.Context, nc net.C
 // there was no connection. The error is never nil.
 func (l *Link) once(ctx context.Context, t target, serve func(context.Context, net.Conn, zmtp.Version) error) (lived time.Duration, err error) {
 	l.attempts++
-	nc, v, err := l.connect(ctx, t)
+	nc, p, err := l.connect(ctx, t)
 	if err != nil {
 		return 0, err
 	}
@@ -191,19 +194,19 @@ func (l *Link) once(ctx context.Context, t target, serve func(context.Context, n
 	born := time.Now()
 	addr := addrPort(nc.RemoteAddr())
 	l.connections++
-	l.connected(born, addr, v)
-	l.report.connected(born, addr, v, l.attempts)
+	l.connected(born, addr, p)
+	l.report.connected(born, addr, p.version, l.attempts)
 
-	err = serve(ctx, nc, v)
+	err = serve(ctx, nc, p.version)
 	if err == nil {
 		err = errors.New("the connection ended")
 	}
 	return max(time.Since(born), 1), fmt.Errorf("connection to %s: %w", addr, err)
 }
 
-func (l *Link) connected(now time.Time, addr netip.AddrPort, v zmtp.Version) {
+func (l *Link) connected(now time.Time, addr netip.AddrPort, p remote) {
 	l.state.Store(&State{
-		Connected: true, Master: l.opts.Address, Address: addr, Version: v, Since: now,
+		Connected: true, Master: l.opts.Address, Address: addr, Version: p.version, Broker: p.broker, Since: now,
 		LastError: l.state.Load().LastError, Attempts: l.attempts, Connections: l.connections,
 	})
 }

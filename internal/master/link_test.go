@@ -402,3 +402,32 @@ func TestOptionsThatNoAttemptCanMend(t *testing.T) {
 		})
 	}
 }
+
+// TestBrokerAbove: the state says of a master that it is a broker while it is connected.
+func TestBrokerAbove(t *testing.T) {
+	for name, tt := range map[string]struct {
+		ready []byte
+		want  int
+	}{
+		"a broker":    {zmtp.AppendBrokerReady(nil, zmtp.XPUB), zmtp.BrokerLevel},
+		"a master":    {ready(zmtp.XPUB), 0},
+		"no level":    {readyWith(property("Socket-Type", 4, "XPUB"), property("X-Salt-Broker", 3, "yes")), 0},
+		"a later one": {readyWith(property("x-salt-broker", 2, "23"), property("Socket-Type", 4, "XPUB")), 23},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPeer(t, "127.0.0.1:0", says(greeting(3, 1), tt.ready))
+			r := run(t, p.addr.String(), nil)
+			s := r.connection(t)
+			if got := r.State().Broker; got != tt.want {
+				t.Errorf("level %d, want %d", got, tt.want)
+			}
+			s.end(nil)
+			if err := r.stop(); err != nil {
+				t.Error(err)
+			}
+			if got := r.State().Broker; got != 0 {
+				t.Errorf("level %d without a connection", got)
+			}
+		})
+	}
+}

@@ -278,7 +278,7 @@ var metrics = []metric{
 	},
 	{
 		name: "salt_broker_requests_dropped_total", kind: "counter", labels: []string{"reason"},
-		help: "Requests without a reply: their minion left or asked anew while they waited here, they were too large, or the link was lost.",
+		help: "Requests without a reply: their minion left or asked anew while they waited here or at a broker above, they were too large, or the link was lost.",
 		values: func(n *numbers, emit emit) {
 			emit(float64(n.request.Forgotten), "minion_left")
 			emit(float64(n.request.TooLarge), "too_large")

@@ -72,6 +72,9 @@ type Ready struct {
 	// Identity is what the peer wants to be called, up to 255 bytes; nil when it says nothing. It aliases the input of
 	// ParseReady. Two peers may claim the same, so nothing should be routed by it.
 	Identity []byte
+	// Broker is the level of a salt-broker, which tells what commands it understands; 0: the peer is none. The last one
+	// counts if there are several.
+	Broker int
 }
 
 // AppendReady appends our READY, a whole frame. Like libzmq's it has an empty Identity for REQ, DEALER and ROUTER.
@@ -134,6 +137,8 @@ func ParseReady(data []byte) (r Ready, err error) {
 				return Ready{}, faultf(ReasonReady, "an identity of %d bytes; the limit is %d", len(value), maxIdentity)
 			}
 			r.Identity = value
+		case bytes.EqualFold(name, []byte(propertyBroker)):
+			r.Broker = brokerLevel(value)
 		}
 	}
 	if r.SocketType == 0 {

@@ -18,6 +18,9 @@ const soon = 2 * time.Second
 // request is the smallest there is: the delimiter and a frame of one byte.
 var request = zmtp.AppendFrame(zmtp.AppendFrame(nil, true, nil), false, []byte("x"))
 
+// router is what the request port greets with.
+var router = zmtp.AppendBrokerReady(zmtp.AppendGreeting(nil), zmtp.ROUTER)
+
 // hello is greeting and READY.
 func hello(as zmtp.SocketType) []byte { return zmtp.AppendReady(zmtp.AppendGreeting(nil), as) }
 
@@ -116,7 +119,7 @@ func (s *siege) shake(to netip.AddrPort, says []byte) *net.TCPConn {
 		return nil
 	}
 	_ = nc.SetDeadline(time.Now().Add(patience))
-	theirs := hello(zmtp.ROUTER)
+	theirs := router
 	if to == s.broker.publish {
 		theirs = hello(zmtp.PUB)
 	}

@@ -221,7 +221,7 @@ func (s *siege) subscribes() error {
 
 // asks is a newcomer on the request port. The master does not know its kind of request and says so.
 func (s *siege) asks() error {
-	return s.visit(s.broker.request, append(hello(zmtp.REQ), request...), hello(zmtp.ROUTER))
+	return s.visit(s.broker.request, append(hello(zmtp.REQ), request...), router)
 }
 
 // visit connects, says something and wants at least these bytes back.
