@@ -35,6 +35,7 @@ func TestReload(t *testing.T) {
 	other.masterPub, other.masterReq = 0, 0 // whichever are free
 	after := newScriptedMaster(t, &other)
 	log := filepath.Join(t.TempDir(), "log")
+	before := counters(t, l)
 	p.reloads(t, &other, "log_file: "+log, "log_level_logfile: debug", "loops: 2",
 		"max_connections: 1", "request_deadline: 7", "recon_default: 20", "recon_max: 20")
 	// What is asked before that may be lost with the link to the first one.
@@ -42,6 +43,15 @@ func TestReload(t *testing.T) {
 	m.ask(t, "who are you")
 	after.next(t)("the other one")
 	m.expect(t, "the other one")
+	now := counters(t, l)
+	grownFrom(t, before, now)
+	for _, moved := range []string{
+		`salt_broker_master_connections_total{channel="publish"}`, `salt_broker_messages_total{channel="request",direction="to_minions"}`,
+	} {
+		if now[moved] <= before[moved] {
+			t.Errorf("%s was %v, and is %v", moved, before[moved], now[moved])
+		}
+	}
 
 	p.stderr.expect(t, "[INFO    ] the configuration has been read again ("+l.dir+"/broker): master_port, master_publish_port, "+
 		"max_connections, request_deadline, log_file, log_level_logfile component=main\n", p.ended)

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -159,6 +160,40 @@ func fetch(t *testing.T, l *place, path string) (code int, text string) {
 		t.Fatal(err)
 	}
 	return answer.StatusCode, string(body)
+}
+
+// counters are all that the status port says and that only grows: counters, and histograms with all that belongs to them.
+func counters(t *testing.T, l *place) map[string]float64 {
+	t.Helper()
+	_, text := fetch(t, l, "/metrics")
+	all, grows := map[string]float64{}, false
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if kind, isType := strings.CutPrefix(line, "# TYPE "); isType {
+			grows = strings.HasSuffix(kind, " counter") || strings.HasSuffix(kind, " histogram")
+		}
+		if at := strings.LastIndexByte(line, ' '); grows && !strings.HasPrefix(line, "#") {
+			value, err := strconv.ParseFloat(line[at+1:], 64)
+			if err != nil {
+				t.Fatalf("%s: %v", line, err)
+			}
+			all[line[:at]] = value
+		}
+	}
+	if _, there := all[`salt_broker_request_queue_seconds_bucket{le="+Inf"}`]; !there || len(all) < 100 {
+		t.Fatalf("%d counters: %v", len(all), all)
+	}
+	return all
+}
+
+// grownFrom says that no counter has gone, or gone back, since before.
+func grownFrom(t *testing.T, before, now map[string]float64) {
+	t.Helper()
+	for name, n := range before {
+		if m, there := now[name]; !there || m < n {
+			t.Errorf("%s was %v, and is %v (%v)", name, n, m, there)
+		}
+	}
 }
 
 // What happens in the process is what the port says.

@@ -99,11 +99,54 @@ func TestReasonsFromTheStart(t *testing.T) {
 	for _, r := range zmtp.Reasons() {
 		reasons = append(reasons, string(r))
 	}
+	var wants []string
+	want := func(format string, args ...any) { wants = append(wants, fmt.Sprintf(format, args...)) }
 	for _, channel := range []string{publish, request} {
 		for _, reason := range reasons {
-			if want := fmt.Sprintf("salt_broker_connections_ended_total{channel=%q,reason=%q} 0", channel, reason); !slices.Contains(got, want) {
-				t.Errorf("no %s", want)
+			want("salt_broker_connections_ended_total{channel=%q,reason=%q} 0", channel, reason)
+		}
+		for _, side := range []string{"minion", "master"} {
+			for _, heartbeat := range []string{"pings_sent", "pongs_received", "pings_received", "timeouts"} {
+				want("salt_broker_heartbeat_%s_total{channel=%q,side=%q} 0", heartbeat, channel, side)
 			}
+		}
+	}
+	for metric, reasons := range map[string][]string{
+		"publish_dropped":  {"pub_hwm", "pub_log_size"},
+		"requests_dropped": {"minion_left", "too_large", "link_lost"},
+		"replies_dropped":  {"minion_left", "unroutable"},
+	} {
+		for _, reason := range reasons {
+			want("salt_broker_%s_total{reason=%q} 0", metric, reason)
+		}
+	}
+	for _, line := range wants {
+		if !slices.Contains(got, line) {
+			t.Errorf("no %s", line)
+		}
+	}
+}
+
+// bounded are the labels that there may be, and what bounds the number of their values. A peer can make up none.
+var bounded = map[string]string{
+	"channel": "two", "side": "two", "direction": "four", "reason": "constants", "loop": "the key loops",
+	"version": "one", "commit": "one", "go_version": "one",
+}
+
+// A label that a peer could fill would take memory of whoever scrapes, without end.
+func TestLabelsAreBounded(t *testing.T) {
+	for _, m := range metrics {
+		for _, label := range m.labels {
+			if bounded[label] == "" {
+				t.Errorf("%s has a label %s: what bounds the number of its values?", m.name, label)
+			}
+		}
+	}
+	// Whatever reasons the channels know, a connection cannot end for one that was not there at the start.
+	b := realChannels(t)
+	for _, ends := range []map[string]uint64{b.publish.Ends, b.request.Ends} {
+		if _, rest := ends["other"]; !rest || len(ends) > 50 {
+			t.Errorf("%d reasons: %v", len(ends), ends)
 		}
 	}
 }
