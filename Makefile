@@ -129,9 +129,11 @@ format: bin/golangci-lint ## gofumpt and goimports over everything
 man: ## docs/man/broker.5, from pkg/rpm/broker.example
 	$(GO) test -count=1 -run=ManPage ./config -update
 
+# Where packages go.
+DIST ?= dist
 .PHONY: rpm
 rpm: ## dist/: rpm and src.rpm, the same bytes from the same tree; needs the package rpm
-	pkg/rpm/build.sh dist
+	pkg/rpm/build.sh $(DIST)
 
 # So is benchstat.
 bin/benchstat: tools/benchstat/go.mod tools/benchstat/go.sum
@@ -142,15 +144,8 @@ bin/nfpm: tools/nfpm/go.mod tools/nfpm/go.sum
 	cd tools/nfpm && $(GO) build -o ../../bin/nfpm github.com/goreleaser/nfpm/v2/cmd/nfpm
 
 .PHONY: deb
-deb: export DEB_ARCH = $(shell $(GO) env GOARCH)
-deb: export VERSION := $(VERSION)
-deb: export SOURCE_DATE_EPOCH = $(shell git log -1 --format=%ct)
-deb: bin/nfpm ## dist/: a package for Debian
-	mkdir -p bin/deb dist
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)' -o bin/deb/salt-broker ./cmd/salt-broker
-	bin/deb/salt-broker completion bash >bin/deb/completion
-	for page in salt-broker.8 broker.5; do gzip -9nc "docs/man/$$page" >"bin/deb/$$page.gz"; done
-	bin/nfpm package --config pkg/deb/nfpm.yaml --packager deb --target dist/
+deb: bin/nfpm ## dist/: a package for Debian, the same bytes from the same tree
+	NFPM=bin/nfpm pkg/deb/build.sh $(DIST)
 
 .PHONY: help
 help:

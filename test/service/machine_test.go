@@ -26,8 +26,8 @@ type machine struct {
 	leader string // the process ID of its systemd
 }
 
-// boot starts a machine. What it has is gone with the namespaces of the test.
-func boot(t *testing.T) *machine {
+// boot starts a machine, with further options of systemd-nspawn. What it has is gone with the namespaces of the test.
+func boot(t *testing.T, options ...string) *machine {
 	t.Helper()
 	m := &machine{t: t, root: furnish(t)}
 	notify := filepath.Join(t.TempDir(), "notify")
@@ -40,8 +40,9 @@ func boot(t *testing.T) *machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := exec.Command("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--notify-ready=yes",
-		"--boot", "--console=pipe", "--directory="+m.root)
+	c := exec.Command("systemd-nspawn", append([]string{
+		"--quiet", "--register=no", "--keep-unit", "--notify-ready=yes", "--boot", "--console=pipe", "--directory=" + m.root,
+	}, options...)...)
 	// A control group of its own version 2, whatever this machine has.
 	c.Env = append(os.Environ(), "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1", "NOTIFY_SOCKET="+notify)
 	c.Stdout, c.Stderr = console, console

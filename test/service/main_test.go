@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
 
@@ -54,10 +55,8 @@ func outside() int {
 		return 1
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	build := exec.Command("../../pkg/rpm/build.sh", dir)
-	build.Env = append(os.Environ(), "VERSION="+newVersion, "TOPDIR="+filepath.Join(dir, "top"))
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "test/service: pkg/rpm/build.sh: %v\n%s", err, out)
+	if err := build(dir); err != nil {
+		fmt.Fprintln(os.Stderr, "test/service:", err)
 		return 1
 	}
 	groups := controlGroups(filepath.Base(dir))
@@ -82,18 +81,56 @@ func outside() int {
 	}
 }
 
+// build makes the packages in dir: rpm and src.rpm of the new version, and Debian packages of both.
+func build(dir string) error {
+	var tasks errgroup.Group
+	run := func(what string, versions ...string) {
+		tasks.Go(func() error {
+			for _, version := range versions {
+				c := exec.Command("make", "-C", "../..", what, "DIST="+dir)
+				c.Env = append(os.Environ(), "VERSION="+version, "TOPDIR="+filepath.Join(dir, "top"))
+				if out, err := c.CombinedOutput(); err != nil {
+					return fmt.Errorf("make %s: %w\n%s", what, err, out)
+				}
+			}
+			return nil
+		})
+	}
+	run("rpm", newVersion)
+	if lacks(debianPrograms) == "" {
+		run("deb", oldVersion, newVersion)
+	}
+	return tasks.Wait()
+}
+
 // missing says what this machine lacks; "" when there is all.
 func missing() string {
 	if os.Getuid() != 0 {
 		return "boots a system, which needs root: skipped"
 	}
-	for _, program := range []string{"rpmbuild", "rpm", "rpm2cpio", "cpio", "systemd-nspawn", "logrotate", "nsenter", "git", "tar"} {
-		if _, err := exec.LookPath(program); err != nil {
-			return program + " is not installed: skipped (.ci/run has the packages)"
-		}
+	if program := lacks(programs); program != "" {
+		return program + " is not installed: skipped (.ci/run has the packages)"
 	}
 	if _, err := os.Stat("/usr/lib/systemd/systemd"); err != nil {
 		return "systemd is not installed: skipped"
+	}
+	return ""
+}
+
+// What the tests run; TestDebian runs some more.
+var (
+	programs = []string{
+		"make", "rpmbuild", "rpm", "rpmspec", "rpmlint", "rpm2cpio", "cpio", "systemd-nspawn", "logrotate", "nsenter", "git", "tar",
+	}
+	debianPrograms = []string{"dpkg", "dpkg-deb", "deb-systemd-helper"}
+)
+
+// lacks is the first of some programs that is not there; "" when there are all.
+func lacks(programs []string) string {
+	for _, program := range programs {
+		if _, err := exec.LookPath(program); err != nil {
+			return program
+		}
 	}
 	return ""
 }

@@ -10,9 +10,12 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -54,6 +57,7 @@ func TestLife(t *testing.T) {
 		{"unprivileged and confined", l.confined},
 		{"logs", l.logs},
 		{"hang", l.hang},
+		{"an event loop that is stuck", l.stuck},
 		{"crash", l.crash},
 		{"reload keeps everybody", l.reload},
 		{"logrotate", l.rotate},
@@ -264,6 +268,20 @@ func (l *life) hang() {
 	if said := l.run("journalctl", "--no-pager", "--unit="+unit); !strings.Contains(said, "Watchdog timeout") {
 		t.Error("it was not the watchdog")
 	}
+}
+
+// A process with one event loop that does not turn is ended too, whatever else of it goes on.
+func (l *life) stuck() {
+	t := l.t
+	pid, restarts := l.pid(), l.restarts(t)
+	journal := len(l.journal())
+	release := sync.OnceFunc(l.hold(l.loop(pid)))
+	defer release()
+	for _, want := range []string{"stuck: the process will be ended and started again if that lasts for 3s", " do not turn", "Watchdog timeout"} {
+		eventually(t, "the journal says "+want, func() bool { return strings.Contains(l.journal()[journal:], want) })
+	}
+	release() // the end waits for each thread to say what it does
+	l.healed(t, pid, restarts+1)
 	l.run("rm", "-r", "/run/systemd/system/"+unit+".d")
 	l.run("systemctl", "daemon-reload")
 }
@@ -277,28 +295,72 @@ func (l *life) crash() {
 }
 
 // reload has the same process follow another configuration, and costs nobody's connection, be the configuration right or
-// wrong.
+// wrong. systemd takes the service for reloading from RELOADING=1 to READY=1, also when it has not asked for that itself.
 func (l *life) reload() {
 	t := l.t
 	pid, before := l.pid(), l.people.minions.Stats()
-	for _, test := range []struct{ lines, says string }{
-		{"drain_timeout: 2\n", "the configuration has been read again (" + config + ", /etc/salt/broker.d/operator.conf): drain_timeout"},
-		{"drain_timeout: now\n", "the configuration cannot be taken over, nothing has changed: drain_timeout: now is not"},
-		{"drain_timeout: 1\n", "operator.conf): drain_timeout"},
+	l.run("systemctl", "log-level", "debug") // it says what it is told then
+	defer l.run("systemctl", "log-level", "info")
+	bySystemd, bySignal := []string{"reload", unit}, []string{"kill", "--kill-who=main", "--signal=HUP", unit}
+	const followed = "the configuration has been read again (" + config + ", /etc/salt/broker.d/operator.conf): drain_timeout component=main"
+	for _, test := range []struct {
+		how         []string
+		lines, says string
+		status      string
+	}{
+		{bySystemd, "drain_timeout: 2\n", followed, "the configuration has been read again"},
+		{
+			bySignal, "drain_timeout: now\n", "the configuration cannot be taken over, nothing has changed: drain_timeout: now is not",
+			"the configuration has not been taken over: drain_timeout: now is not",
+		},
+		{bySignal, "drain_timeout: 3\n", followed, "the configuration has been read again"},
+		{
+			bySystemd, "drain_timeout: 3\nzmq_backlog: 99\n",
+			"restart salt-broker for what cannot change while it runs: zmq_backlog component=main", "the configuration has been read again",
+		},
 	} {
 		if err := os.WriteFile(l.path("/etc/salt/broker.d/operator.conf"), []byte(test.lines), 0o600); err != nil { // write appends
 			t.Fatal(err)
 		}
-		l.run("systemctl", "reload", unit)
-		eventually(t, "the log says what became of it", func() bool { return strings.Contains(l.read(t, log), test.says) })
-		eventually(t, "the service is ready again", func() bool { return l.property("SubState") == "running" })
+		logged, journal, began := len(l.read(t, log)), len(l.journal()), monotonic(t)
+		l.run(append([]string{"systemctl"}, test.how...)...)
+		states := regexp.MustCompile(`(?s)PID ` + pid + ` \(RELOADING=1, MONOTONIC_USEC=(\d+), STATUS=reading the configuration\).*` +
+			`PID ` + pid + ` \(READY=1, STATUS=` + regexp.QuoteMeta(test.status) + `.*Changed reload -> running`)
+		var told []string
+		eventually(t, "systemd has heard of the reload and of its end", func() bool {
+			told = states.FindStringSubmatch(l.journal()[journal:])
+			return told != nil
+		})
+		if test.how[0] == "kill" && !strings.Contains(told[0], "Changed running -> reload") {
+			t.Errorf("systemd does not take it for a reload: %s", told[0])
+		}
+		if at, _ := strconv.ParseInt(told[1], 10, 64); at < began || at > monotonic(t) {
+			t.Errorf("MONOTONIC_USEC is %d; the signal came after %d", at, began)
+		}
+		eventually(t, "the log says what became of it", func() bool { return strings.Contains(l.read(t, log)[logged:], test.says) })
 	}
 	l.people.served(t)
-	l.expect(t, "MainPID="+pid, "ActiveState=active")
+	l.expect(t, "MainPID="+pid, "ActiveState=active", "SubState=running")
 	after := l.people.minions.Stats()
 	if after.Cut != before.Cut || after.Broken != before.Broken || after.Handshakes != before.Handshakes {
 		t.Errorf("connections have ended: %+v, before %+v", after, before)
 	}
+}
+
+// journal is what systemd and the service have said of the service.
+func (l *life) journal() string {
+	l.t.Helper()
+	return l.run("journalctl", "--no-pager", "--output=cat", "--unit="+unit)
+}
+
+// monotonic is the time that systemd goes by, in microseconds.
+func monotonic(t *testing.T) int64 {
+	t.Helper()
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		t.Fatal(err)
+	}
+	return now.Nano() / 1000
 }
 
 // Each of the peers that come before, while and after logrotate runs is in one of the files, once.
