@@ -49,29 +49,67 @@ func TestOperationsKnowsEveryLineOfTheLog(t *testing.T) {
 	}
 }
 
-// logged returns what a file logs as warnings and errors: the longest part without a value of each text.
-func logged(t *testing.T, path string) (said []string) {
+// TestOnlyTheJournalSpeaksOfPeers: what minions and other peers can cause goes through admission's journal, which limits the
+// lines and has the address in each. Nothing else in the packages that meet them logs, but for what is not about one peer.
+func TestOnlyTheJournalSpeaksOfPeers(t *testing.T) {
+	about := map[string][]string{ // what else there is, and what it is about
+		"internal/admission/absence.go": {"Warnf", "Errorf", "Warnf"}, // the port, when the master goes and comes
+		"internal/admission/journal.go": {"Debugf", "Warnf", "Warn", "Errorf"},
+		"internal/buffers/budget.go":    {"Warnf", "Warn"}, // all minions together; once a minute at most
+	}
+	methods := []string{"Trace", "Tracef", "Debug", "Debugf", "Info", "Infof", "Warn", "Warnf", "Error", "Errorf", "Log", "Logf", "Print", "Printf", "Println"}
+	for _, dir := range []string{"pubproxy", "retproxy", "internal/admission", "internal/heartbeat", "internal/buffers", "internal/reactor", "internal/zmtp"} {
+		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %v", dir, err)
+		}
+		for _, path := range files {
+			if strings.HasSuffix(path, "_test.go") {
+				continue
+			}
+			var found []string
+			calls(t, path, func(method *ast.SelectorExpr, _ []ast.Expr) {
+				if pkg, ok := method.X.(*ast.Ident); (!ok || pkg.Name != "fmt") && slices.Contains(methods, method.Sel.Name) {
+					found = append(found, method.Sel.Name)
+				}
+			})
+			if !slices.Equal(found, about[path]) {
+				t.Errorf("%s logs by %q, want %q: lines about a peer belong to the journal", path, found, about[path])
+			}
+		}
+	}
+}
+
+// calls calls fn for each call of a method, or of a function of another package, with its arguments.
+func calls(t *testing.T, path string, fn func(method *ast.SelectorExpr, args []ast.Expr)) {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ast.Inspect(file, func(n ast.Node) bool {
-		call, ok := n.(*ast.CallExpr)
-		if !ok || len(call.Args) == 0 {
-			return true
-		}
-		method, ok := call.Fun.(*ast.SelectorExpr)
-		if !ok || !slices.Contains([]string{"Warn", "Warnf", "Error", "Errorf"}, method.Sel.Name) {
-			return true
-		}
-		if pkg, ok := method.X.(*ast.Ident); ok && pkg.Name == "fmt" {
-			return true
-		}
-		if text := literal(call.Args[0]); text != "" {
-			said = append(said, longest(text))
+		if call, ok := n.(*ast.CallExpr); ok {
+			if method, ok := call.Fun.(*ast.SelectorExpr); ok {
+				fn(method, call.Args)
+			}
 		}
 		return true
+	})
+}
+
+// logged returns what a file logs as warnings and errors: the longest part without a value of each text.
+func logged(t *testing.T, path string) (said []string) {
+	t.Helper()
+	calls(t, path, func(method *ast.SelectorExpr, args []ast.Expr) {
+		if len(args) == 0 || !slices.Contains([]string{"Warn", "Warnf", "Error", "Errorf"}, method.Sel.Name) {
+			return
+		}
+		if pkg, ok := method.X.(*ast.Ident); ok && pkg.Name == "fmt" {
+			return
+		}
+		if text := literal(args[0]); text != "" {
+			said = append(said, longest(text))
+		}
 	})
 	return said
 }

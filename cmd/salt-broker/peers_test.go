@@ -19,14 +19,20 @@ type scripted struct {
 	net.Conn
 	message func(msg []byte) error
 	ready   chan struct{} // closed when the other side has said READY
+	pinged  func()        // called with each PING; nil: nobody wants to know. None is answered
 }
 
 func (s *scripted) Greeted(zmtp.Version) error { return nil }
 func (s *scripted) Ready(zmtp.Ready) error     { close(s.ready); return nil }
-func (s *scripted) Command(_, _ []byte) error  { return nil }
-func (s *scripted) Message(msg []byte) error   { return s.message(bytes.Clone(msg)) }
-func (s *scripted) Get(n int) []byte           { return make([]byte, 0, n) }
-func (s *scripted) Put([]byte)                 {}
+func (s *scripted) Command(name, _ []byte) error {
+	if s.pinged != nil && string(name) == "PING" {
+		s.pinged()
+	}
+	return nil
+}
+func (s *scripted) Message(msg []byte) error { return s.message(bytes.Clone(msg)) }
+func (s *scripted) Get(n int) []byte         { return make([]byte, 0, n) }
+func (s *scripted) Put([]byte)               {}
 func (s *scripted) greet(as zmtp.SocketType) error {
 	_, err := s.Write(zmtp.AppendReady(zmtp.AppendGreeting(nil), as))
 	return err
@@ -50,12 +56,13 @@ func (s *scripted) follow() {
 // nothing.
 type scriptedMaster struct {
 	requests chan func(reply string) // calling it answers
+	pings    [2]chan struct{}        // to the publish port and the other one; further ones than there is room for are lost
 }
 
 // newScriptedMaster listens where l says that the master is.
 func newScriptedMaster(t *testing.T, l *place) *scriptedMaster {
 	t.Helper()
-	m := &scriptedMaster{requests: make(chan func(string), 16)}
+	m := &scriptedMaster{requests: make(chan func(string), 16), pings: [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)}}
 	l.masterPub = m.listen(t, l.masterPub, zmtp.PUB)
 	l.masterReq = m.listen(t, l.masterReq, zmtp.ROUTER)
 	return m
@@ -87,6 +94,16 @@ func (m *scriptedMaster) listen(t *testing.T, port int, as zmtp.SocketType) int 
 			open = append(open, c)
 			mu.Unlock()
 			s := &scripted{Conn: c, ready: make(chan struct{})}
+			pings := m.pings[0]
+			if as == zmtp.ROUTER {
+				pings = m.pings[1]
+			}
+			s.pinged = func() {
+				select {
+				case pings <- struct{}{}:
+				default:
+				}
+			}
 			s.message = func(msg []byte) error {
 				if as == zmtp.ROUTER {
 					m.requests <- func(reply string) { _, _ = c.Write(answer(msg, reply)) }
@@ -140,17 +157,31 @@ func (m *scriptedMaster) next(t *testing.T) func(reply string) {
 // scriptedMinion asks, and gets replies.
 type scriptedMinion struct {
 	conn    *scripted
+	pings   chan struct{} // with room for one
 	replies chan string
 	ended   chan struct{}
 }
 
 func newScriptedMinion(t *testing.T, port int) *scriptedMinion {
 	t.Helper()
-	c, err := net.Dial("tcp", fmt.Sprint("127.0.0.1:", port))
+	return newScriptedMinionAs(t, port, "127.0.0.1", zmtp.REQ)
+}
+
+// newScriptedMinionAs connects from a local address, as a type of socket.
+func newScriptedMinionAs(t *testing.T, port int, from string, as zmtp.SocketType) *scriptedMinion {
+	t.Helper()
+	c, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}).Dial("tcp", fmt.Sprint("127.0.0.1:", port))
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &scriptedMinion{conn: &scripted{Conn: c, ready: make(chan struct{})}, replies: make(chan string, 16), ended: make(chan struct{})}
+	pings := make(chan struct{}, 1)
+	pinged := func() {
+		select {
+		case pings <- struct{}{}:
+		default:
+		}
+	}
+	m := &scriptedMinion{conn: &scripted{Conn: c, ready: make(chan struct{}), pinged: pinged}, pings: pings, replies: make(chan string, 16), ended: make(chan struct{})}
 	m.conn.message = func(msg []byte) error {
 		delimiter, rest, err := zmtp.CutFrame(msg)
 		body, _, err2 := zmtp.CutFrame(rest)
@@ -160,7 +191,7 @@ func newScriptedMinion(t *testing.T, port int) *scriptedMinion {
 		m.replies <- string(body)
 		return errors.Join(err, err2)
 	}
-	if err := m.conn.greet(zmtp.REQ); err != nil {
+	if err := m.conn.greet(as); err != nil && !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) { // refused
 		t.Fatal(err)
 	}
 	go func() {

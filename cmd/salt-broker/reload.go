@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -90,6 +91,8 @@ func (r *reloading) reload() {
 	r.publishes.Apply(func(p *pubproxy.Proxy) { p.Apply(publishOptions(now, now.Masters()[0], r.budget, r.log)) })
 	r.requests.Apply(func(p *retproxy.Proxy) { p.Apply(requestOptions(now, now.Masters()[0], r.budget, r.log)) })
 
+	r.settle()
+
 	changed := "nothing has changed"
 	if keys := before.Changes(now); len(keys) > 0 {
 		changed = strings.Join(keys, ", ")
@@ -100,6 +103,17 @@ func (r *reloading) reload() {
 	if keys := now.Changes(next); len(keys) > 0 {
 		log.Warnf("restart salt-broker for what cannot change while it runs: %s", strings.Join(keys, ", "))
 	}
+}
+
+// settleTime bounds the wait for loops; one that takes longer is a matter for the watchdog.
+const settleTime = time.Second
+
+// settle returns when every event loop has taken over what was applied: who has reloaded can rely on it.
+func (r *reloading) settle() {
+	ctx, cancel := context.WithTimeout(context.Background(), settleTime)
+	defer cancel()
+	_ = r.publishes.Turned(ctx)
+	_ = r.requests.Turned(ctx)
 }
 
 // follow is c with what can change while the broker runs as next has it.

@@ -303,6 +303,41 @@ func TestUsualEndsAreForDebugging(t *testing.T) {
 	}
 }
 
+// Whatever a connection ends for, its line has the peer's address and the reason's name, and no reason has lines that nobody
+// limits but those for debugging.
+func TestEveryEndSaysWho(t *testing.T) {
+	h := open(t, logrus.DebugLevel, patience)
+	h.journal.limit.SetLimit(1e9)
+	nc := h.visit(hello(zmtp.REQ))
+	c := h.admitted()
+	tell := func(name string) (lines []*logrus.Entry) {
+		h.log.Reset()
+		done := make(chan struct{})
+		h.loop.Post(func() {
+			h.told(c, &Refusal{End: name, Text: "a reason"})
+			close(done)
+		})
+		<-done
+		return h.log.AllEntries()
+	}
+	for name, e := range h.ends {
+		lines := tell(name)
+		if len(lines) != 1 || fmt.Sprint(lines[0].Data["remote"]) != nc.LocalAddr().String() {
+			t.Fatalf("%s: %v", name, lines)
+		}
+		if line := lines[0]; e.usual != (line.Level == logrus.DebugLevel) || !e.usual && (line.Level != logrus.WarnLevel || line.Data["reason"] != name) {
+			t.Errorf("%s: %v %v", name, line.Level, line.Data)
+		}
+	}
+	h.journal.limit.SetLimit(0)
+	h.journal.limit.SetBurst(0)
+	for name, e := range h.ends {
+		if lines := tell(name); len(lines) > 0 && !e.usual {
+			t.Errorf("%s: a line though there have been too many", name)
+		}
+	}
+}
+
 // TestLinesAreLimited: peers cannot fill the log; what is left out is told with the next line.
 func TestLinesAreLimited(t *testing.T) {
 	h := open(t, logrus.InfoLevel, patience)
