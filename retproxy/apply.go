@@ -9,27 +9,27 @@ func (p *Proxy) Apply(o Options) {
 	p.door.Apply(o.door(), isMinion)
 	o.MaxInFlight = max(o.MaxInFlight, len(p.lanes))
 	for _, l := range p.lanes {
-		l.ordinary.road.Apply(o.Master)
-		l.bulk.road.Apply(o.Master)
+		w := l.way
+		w.ordinary.road.Apply(o.Master)
+		w.bulk.road.Apply(o.Master)
 		l.loop.Post(func() {
 			l.keep(o)
 			l.masterWatch.Set(o.HeartbeatInterval, o.HeartbeatTimeout)
-			p.credit.resize(l.index, o.MaxInFlight)
-			p.credit.wakeNext(l.index)
-			for _, k := range []*link{l.ordinary, l.bulk} {
+			w.credit.resize(l.index, o.MaxInFlight)
+			w.credit.wakeNext(l.index)
+			for _, k := range []*link{w.ordinary, w.bulk} {
 				if k.order.length > 0 {
-					l.expire(k) // sets the timer anew
+					w.expire(k) // sets the timer anew
 				}
 			}
-			l.dispatch() // there may be more places
+			w.dispatch() // there may be more places
 		})
 	}
 }
 
 // keep takes over what the lane itself looks at.
 func (l *lane) keep(o Options) {
-	l.near = near(o.MaxInFlight)
-	l.share = int32(max(1, l.near/2)) // until the next reply says how many more there are
+	l.way.keep(o)
 	l.deadline = o.RequestDeadline
 	l.size = size(o.MaxMessage)
 	l.limits.MaxMessage = o.MaxMessage + envelopeRoom

@@ -389,9 +389,9 @@ func TestRequestOfAConnectionClosedInTheSameTurn(t *testing.T) {
 				m.conn.Close(reactor.ErrStopped)
 			}
 		}))
-		l.landed(l.flights.remove(a.place()))
+		l.way.landed(l.way.flights.remove(a.place()))
 		l.overdue.Add(1)
-		l.dispatch()
+		l.way.dispatch()
 		if n := l.forgotten.Load(); n != 1 {
 			t.Errorf("%d forgotten, want 1", n)
 		}

@@ -22,7 +22,7 @@ type flight struct {
 	prev, next int32 // on the link, in the order sent; -1: none. next also links free places
 }
 
-// flights are the requests that a lane has at the master. The table grows to what the lane has at most.
+// flights are the requests that are at a master by one way. The table grows to what there are at most.
 type flights struct {
 	table []flight
 	free  int32 // first free place, -1: none

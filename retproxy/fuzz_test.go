@@ -113,7 +113,7 @@ func (l *life) fails(format string, values ...any) {
 // live is all of it, on the loop.
 func (l *life) live(nc net.Conn) {
 	if l.link != nil {
-		l.lane.ordinary.adopt(l.link, zmtp.Version{Major: 3, Minor: 1}, 0, l.linkEnded)
+		l.lane.way.ordinary.adopt(l.link, zmtp.Version{Major: 3, Minor: 1}, 0, l.linkEnded)
 	}
 	conn, err := l.lane.loop.Adopt(nc, l)
 	if err != nil {
@@ -154,7 +154,7 @@ func (l *life) live(nc net.Conn) {
 		_ = conn.TryWrite(zmtp.AppendPong(nil, []byte("the end"))) // and what was kept before it
 		conn.Close(io.EOF)
 	}
-	if k := l.lane.ordinary; k.conn != nil {
+	if k := l.lane.way.ordinary; k.conn != nil {
 		_ = k.conn.TryWrite(zmtp.AppendPong(nil, []byte("the end")))
 		k.conn.Close(io.EOF)
 	}
@@ -183,7 +183,7 @@ func (l *life) holds(fed int) {
 	if want := bytesHeld + int64(l.stream.HalfRead()); !l.conn.Closed() && l.lane.held != want {
 		l.fails("the lane counts %d bytes, there are %d", l.lane.held, want)
 	}
-	if l.link == nil && l.sent > 0 || l.flying > l.lane.share || l.queued+l.flying > l.lane.share {
+	if l.link == nil && l.sent > 0 || l.flying > l.lane.way.share || l.queued+l.flying > l.lane.way.share {
 		l.fails("%d are at the master and %d in the queue", l.flying, l.queued)
 	}
 	if most := 1024 + 10*fed; memory > most { // what is tiny has what it needs, else 512 bytes and more
@@ -198,7 +198,7 @@ func (l *life) gone() {
 	}
 	s := l.lane
 	if s.held != 0 || s.heldWhole != 0 || s.loop.Kept() != 0 || s.waiting.Load() != 0 || s.inFlight.Load() != 0 || s.minions.Load() != 0 || s.loop.Connections() != 0 ||
-		s.ordinary.queue.length != 0 || s.bulk.queue.length != 0 || s.ordinary.order.length != 0 {
+		s.way.ordinary.queue.length != 0 || s.way.bulk.queue.length != 0 || s.way.ordinary.order.length != 0 {
 		l.fails("something of it stays")
 	}
 }

@@ -54,7 +54,8 @@ const (
 )
 
 // landUnanswered is called when a place has become free without a reply.
-func (l *lane) landUnanswered(was flight, reason why) {
+func (w *way) landUnanswered(was flight, reason why) {
+	l := w.lane
 	switch reason {
 	case whyOverdue:
 		l.overdue.Add(1)
@@ -63,7 +64,7 @@ func (l *lane) landUnanswered(was flight, reason why) {
 	default:
 		l.forgotten.Add(1)
 	}
-	if m := l.landed(was); m != nil && m.forgot(was.below, reason) {
+	if m := w.landed(was); m != nil && m.forgot(was.below, reason) {
 		m.settle()
 	}
 }
@@ -99,17 +100,17 @@ func (m *minion) forget(data []byte) error {
 		if m.nameOf(r.msg) == n {
 			l.forget(r)
 			if m.forgot(n, whyForgotten) {
-				l.promote(m)
+				l.way.promote(m)
 				m.flow()
-				l.dispatch()
+				l.way.dispatch()
 			}
 			return nil
 		}
 	}
 	ref := m.conn.Ref()
-	for _, k := range [...]*link{l.ordinary, l.bulk} {
-		for i := k.order.first; i >= 0; i = l.flights.table[i].next {
-			if p := &l.flights.table[i]; p.minion != ref || p.below != n {
+	for _, k := range [...]*link{l.way.ordinary, l.way.bulk} {
+		for i := k.order.first; i >= 0; i = l.way.flights.table[i].next {
+			if p := &l.way.flights.table[i]; p.minion != ref || p.below != n {
 				continue
 			}
 			if err := k.forget(i); err != nil {
@@ -125,12 +126,12 @@ func (m *minion) forget(data []byte) error {
 // giveUp tells brokers above that nobody waits for what the minion has there.
 func (l *lane) giveUp(m *minion) {
 	ref := m.conn.Ref()
-	for _, k := range [...]*link{l.ordinary, l.bulk} {
+	for _, k := range [...]*link{l.way.ordinary, l.way.bulk} {
 		if k.broker == 0 {
 			continue
 		}
-		for i := k.order.first; i >= 0; i = l.flights.table[i].next {
-			if l.flights.table[i].minion != ref {
+		for i := k.order.first; i >= 0; i = l.way.flights.table[i].next {
+			if l.way.flights.table[i].minion != ref {
 				continue
 			}
 			if err := k.forget(i); err != nil {
@@ -143,12 +144,12 @@ func (l *lane) giveUp(m *minion) {
 
 // forget tells the broker above, if it is one, that nobody waits for the reply to a request there; once.
 func (k *link) forget(i int32) error {
-	p := &k.lane.flights.table[i]
+	p := &k.way.flights.table[i]
 	if k.broker == 0 || p.forgot {
 		return nil
 	}
 	p.forgot = true
-	head := route{p.minion, k.lane.flights.ticket(i)}.frame()
+	head := route{p.minion, k.way.flights.ticket(i)}.frame()
 	var space [64]byte
 	return k.conn.Write(zmtp.AppendCommand(space[:0], zmtp.CommandForget, head[routeSize-routeBody:]))
 }
@@ -159,7 +160,7 @@ func (k *link) forgot(data []byte) {
 		return
 	}
 	r, _ := parseRoute(data[1:])
-	if i := k.lane.flights.find(k, r); i >= 0 { // else its reply was there before
-		k.lane.landUnanswered(k.lane.flights.remove(i), why(data[0]))
+	if i := k.way.flights.find(k, r); i >= 0 { // else its reply was there before
+		k.way.landUnanswered(k.way.flights.remove(i), why(data[0]))
 	}
 }

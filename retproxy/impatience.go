@@ -2,7 +2,7 @@ package retproxy
 
 import "time"
 
-// impatience is when minions give up, as far as a lane has seen it: how old the request was that was given up last while it
+// impatience is when minions give up, as far as a way has seen it: how old the request was that was given up last while it
 // waited here. Many do at the same age, since it is a setting. docs/decisions/0013-a-long-way-to-the-master.rst has what
 // it is for.
 type impatience struct {

@@ -25,7 +25,8 @@ const (
 
 // link is a DEALER connection of a lane to the master, and the requests that wait for it. It outlives its connections.
 type link struct {
-	lane *lane
+	way  *way
+	lane *lane // the way's
 	road *master.Link
 
 	// Owned by the loop.
@@ -40,7 +41,8 @@ type link struct {
 	full    uint64       // the turn of the loop in which it took no more; 0: it does
 }
 
-func newLink(l *lane, name string) *link {
+func newLink(w *way, name string) *link {
+	l := w.lane
 	o := l.proxy.options.Master // later ones come by Apply
 	o.SocketType = zmtp.DEALER
 	if o.Log != nil {
@@ -49,7 +51,7 @@ func newLink(l *lane, name string) *link {
 	if l.index > 0 || name != "requests" {
 		o.Log = nil // they go the same way: one of them speaks for all
 	}
-	return &link{lane: l, road: master.NewLink(o), order: order{first: -1, last: -1}}
+	return &link{way: w, lane: l, road: master.NewLink(o), order: order{first: -1, last: -1}}
 }
 
 // run keeps the link connected until ctx ends.
@@ -91,8 +93,8 @@ func (k *link) adopt(nc net.Conn, v zmtp.Version, broker int, ended chan<- error
 	k.stream = zmtp.Stream{}
 	k.stream.SkipHandshake(v)
 	k.full = 0
-	if k == k.lane.ordinary {
-		k.lane.far().forget()
+	if k == k.way.ordinary {
+		k.way.far().forget()
 	}
 	if v.AtLeast(3, 1) {
 		k.lane.masterWatch.Add(c)
@@ -101,7 +103,7 @@ func (k *link) adopt(nc net.Conn, v zmtp.Version, broker int, ended chan<- error
 	if broker > 0 {
 		_ = c.Write(zmtp.AppendCommand(nil, zmtp.CommandBroker, nil)) // likewise
 	}
-	k.lane.dispatch()
+	k.way.dispatch()
 }
 
 // ready says whether a request may be sent now. While it says no, something calls dispatch when it may say yes.
@@ -114,10 +116,10 @@ func (k *link) ready() bool {
 		return true
 	}
 	// What was written in this turn is kept to its end and may go at once then. Only if it does not, Writable is called:
-	// so the lane has to look once more in the next turn.
+	// so the way has to look once more in the next turn.
 	if now := k.lane.loop.Turns(); k.full == 0 || k.full == now {
 		k.full = now
-		k.lane.notify()
+		k.way.notify()
 	}
 	return false
 }
@@ -133,12 +135,12 @@ func (k *link) next() *request {
 	if k.queue.fresh(now) {
 		return r
 	}
-	left := k.lane.givenUp.left(now-r.came, k.lane.far().trip)
+	left := k.way.givenUp.left(now-r.came, k.way.far().trip)
 	if left == 0 {
 		return r
 	}
 	if k.again == nil {
-		k.again = k.lane.loop.After(left, k.lane.dispatch)
+		k.again = k.lane.loop.After(left, k.way.dispatch)
 	} else {
 		k.again.Reset(left)
 	}
@@ -151,9 +153,9 @@ func (k *link) send(m *minion, msg []byte, owned bool, owner int, waited time.Du
 	l := k.lane
 	l.queueTime.Observe(waited, 1)
 	l.sentBytes.Add(uint64(len(msg)))
-	t := l.flights.add(k, m.conn.Ref(), l.loop.Now(), owner, m.nameOf(msg))
+	t := k.way.flights.add(k, m.conn.Ref(), l.loop.Now(), owner, m.nameOf(msg))
 	m.flying++
-	l.last = k
+	k.way.last = k
 	l.inFlight.Add(1)
 	if k.order.length == 1 {
 		k.watch()
@@ -175,7 +177,7 @@ func (k *link) send(m *minion, msg []byte, owned bool, owner int, waited time.Du
 // watch sets the timer for the oldest request at the master.
 func (k *link) watch() {
 	if k.overdue == nil {
-		k.overdue = k.lane.loop.After(k.lane.deadline, func() { k.lane.expire(k) })
+		k.overdue = k.lane.loop.After(k.lane.deadline, func() { k.way.expire(k) })
 		return
 	}
 	k.overdue.Reset(k.lane.deadline)
@@ -190,12 +192,12 @@ func (k *link) Received(c *reactor.Conn, p []byte) error {
 	if err != nil {
 		return err // nothing more goes out this way; Closed has the lane look again
 	}
-	k.lane.dispatch() // once for all places that became free
+	k.way.dispatch() // once for all places that became free
 	return nil
 }
 
 // Writable implements reactor.Handler.
-func (k *link) Writable(*reactor.Conn) { k.lane.dispatch() }
+func (k *link) Writable(*reactor.Conn) { k.way.dispatch() }
 
 // HalfClosed implements reactor.Handler: a master that answers no more is gone.
 func (k *link) HalfClosed(c *reactor.Conn) { c.Close(io.EOF) }
@@ -203,18 +205,18 @@ func (k *link) HalfClosed(c *reactor.Conn) { c.Close(io.EOF) }
 // Closed implements reactor.Handler. What was at the master on this link will not be answered. It is not sent again: the
 // master may have done it, and Salt's minions ask again themselves.
 func (k *link) Closed(_ *reactor.Conn, reason error) {
-	l := k.lane
+	l, w := k.lane, k.way
 	l.held -= int64(k.stream.HalfRead())
 	k.stream.Release(&l.limits)
 	k.conn, k.broker = nil, 0
 	for i := k.order.first; i >= 0; i = k.order.first {
-		l.landUnanswered(l.flights.remove(i), whyLost)
+		w.landUnanswered(w.flights.remove(i), whyLost)
 	}
 	if k.overdue != nil {
 		k.overdue.Stop()
 	}
 	k.ended <- reason
-	l.dispatch()
+	w.dispatch()
 }
 
 // Ping implements heartbeat.Peer. The PONG brings back when it was sent.
@@ -245,11 +247,12 @@ func (k *link) Message(msg []byte) error {
 	}
 	l.replies.Add(1)
 	l.replyBytes.Add(uint64(len(rest)))
-	if i := l.flights.find(k, r); i >= 0 {
-		was := l.flights.remove(i)
+	w := k.way
+	if i := w.flights.find(k, r); i >= 0 {
+		was := w.flights.remove(i)
 		l.masterTime.Observe(l.loop.Now()-was.sent, 1)
-		l.answered(was)
-		l.landed(was)
+		w.answered(was)
+		w.landed(was)
 	} else {
 		l.late.Add(1)
 	}
@@ -289,8 +292,8 @@ func (k *link) Command(name, data []byte) error {
 		return k.conn.Write(answer)
 	case zmtp.CommandPong:
 		k.lane.masterWatch.Ponged()
-		if len(data) == 8 && k == k.lane.ordinary { // the other one's may have waited behind a large request
-			k.lane.far().measured(k.lane.loop.Now() - time.Duration(binary.BigEndian.Uint64(data)))
+		if len(data) == 8 && k == k.way.ordinary { // the other one's may have waited behind a large request
+			k.way.far().measured(k.lane.loop.Now() - time.Duration(binary.BigEndian.Uint64(data)))
 		}
 	case zmtp.CommandForgot:
 		k.forgot(data)

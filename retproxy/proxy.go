@@ -120,10 +120,8 @@ func New(o Options) (*Proxy, error) {
 	}
 	p := &Proxy{options: o, group: g, credit: newCredit(o.MaxInFlight, o.Loops), ended: make(chan struct{})}
 	p.drains.Store(int64(o.DrainTimeout))
-	for i, loop := range g.Loops() {
-		l := newLane(p, loop)
-		p.lanes = append(p.lanes, l)
-		p.credit.accounts[i].wake = l.notify
+	for _, loop := range g.Loops() {
+		p.lanes = append(p.lanes, newLane(p, loop))
 	}
 	door := o.door()
 	door.As, door.Broker, door.Peers = zmtp.ROUTER, true, []zmtp.SocketType{zmtp.REQ, zmtp.DEALER, zmtp.ROUTER}
@@ -173,9 +171,9 @@ func (p *Proxy) Run(ctx context.Context) error {
 		return p.group.Run(alive)
 	})
 	for _, l := range p.lanes {
-		tasks.Go(func() error { return p.options.keep(alive, fmt.Sprint("request link ", l.index), l.ordinary.run) })
+		tasks.Go(func() error { return p.options.keep(alive, fmt.Sprint("request link ", l.index), l.way.ordinary.run) })
 		tasks.Go(func() error {
-			return p.options.keep(alive, fmt.Sprint("link for large requests ", l.index), l.bulk.run)
+			return p.options.keep(alive, fmt.Sprint("link for large requests ", l.index), l.way.bulk.run)
 		})
 	}
 	if p.options.CloseOnMasterLoss {
@@ -236,7 +234,7 @@ func (p *Proxy) drain() {
 // master says whether the master is there for any lane's requests, and since when it is or is not.
 func (p *Proxy) master() (there bool, since time.Time) {
 	for _, l := range p.lanes {
-		s := l.ordinary.road.State()
+		s := l.way.ordinary.road.State()
 		if s.Connected {
 			return true, s.Since
 		}
@@ -278,7 +276,7 @@ func (p *Proxy) Stats() Stats {
 		s.MasterBeats = s.MasterBeats.Plus(l.masterWatch.Counts())
 		s.QueueTime = s.QueueTime.Plus(l.queueTime.Histogram())
 		s.MasterTime = s.MasterTime.Plus(l.masterTime.Histogram())
-		s.Links = append(s.Links, l.ordinary.road.State(), l.bulk.road.State())
+		s.Links = append(s.Links, l.way.ordinary.road.State(), l.way.bulk.road.State())
 	}
 	return s
 }

@@ -14,6 +14,7 @@ const freshFor = 2 * time.Second
 // request waits for its turn. It is in its minion's list, and in the queue unless its minion has its share already.
 type request struct {
 	minion   *minion
+	link     *link  // that it is for
 	msg      []byte // the whole message as it came; owned
 	came     time.Duration
 	since    time.Duration // in the queue
