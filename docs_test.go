@@ -49,6 +49,32 @@ func TestOperationsKnowsEveryLineOfTheLog(t *testing.T) {
 	}
 }
 
+// TestOperationsKnowsWhyItDoesNotStart: each text of an error that ends a start stands in docs/operations.rst, up to its first
+// value.
+func TestOperationsKnowsWhyItDoesNotStart(t *testing.T) {
+	text, err := os.ReadFile("docs/operations.rst")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known, found := strings.Join(strings.Fields(string(text)), " "), 0
+	for _, name := range []string{"account", "daemon", "logfile", "pidfile", "ports", "serving"} {
+		path := filepath.Join("cmd", "salt-broker", name+".go")
+		calls(t, path, func(method *ast.SelectorExpr, args []ast.Expr) {
+			pkg, ok := method.X.(*ast.Ident)
+			if !ok || pkg.Name+"."+method.Sel.Name != "fmt.Errorf" && pkg.Name+"."+method.Sel.Name != "errors.New" {
+				return
+			}
+			found++
+			if said := longest(strings.ReplaceAll(literal(args[0]), "%s %d ", "")); !strings.Contains(known, said) {
+				t.Errorf("%s: docs/operations.rst does not say what to do about %q", path, said)
+			}
+		})
+	}
+	if found < 15 {
+		t.Errorf("only %d texts were found: the test looks in the wrong place", found)
+	}
+}
+
 // TestOnlyTheJournalSpeaksOfPeers: what minions and other peers can cause goes through admission's journal, which limits the
 // lines and has the address in each. Nothing else in the packages that meet them logs, but for what is not about one peer.
 func TestOnlyTheJournalSpeaksOfPeers(t *testing.T) {
@@ -101,6 +127,9 @@ func calls(t *testing.T, path string, fn func(method *ast.SelectorExpr, args []a
 func logged(t *testing.T, path string) (said []string) {
 	t.Helper()
 	calls(t, path, func(method *ast.SelectorExpr, args []ast.Expr) {
+		if strings.HasSuffix(path, "sink.go") && method.Sel.Name == "Sprintf" { // it is behind the logger
+			said = append(said, longest(literal(args[0])))
+		}
 		if len(args) == 0 || !slices.Contains([]string{"Warn", "Warnf", "Error", "Errorf"}, method.Sel.Name) {
 			return
 		}
