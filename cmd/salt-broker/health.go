@@ -82,7 +82,7 @@ var withoutMaster = []string{status.CheckLoops, status.CheckStopping, status.Che
 
 // verdictOf asks the broker itself.
 func verdictOf(ctx context.Context, c config.Config, master bool) error {
-	var v status.Verdict
+	var v verdict
 	if err := ask(ctx, c, "/readyz", &v); err != nil {
 		return err
 	}
@@ -91,9 +91,6 @@ func verdictOf(ctx context.Context, c config.Config, master bool) error {
 		if master || slices.Contains(withoutMaster, r.Check) {
 			all = errors.Join(all, errors.New(r.Text))
 		}
-	}
-	if !v.OK && len(v.Reasons) == 0 {
-		return errors.New("salt-broker says that it is not well, and not why")
 	}
 	return all
 }
@@ -112,7 +109,7 @@ func greets(ctx context.Context, key string, port int, address string) error {
 		if errors.As(err, &op) {
 			err = op.Err
 		}
-		return fmt.Errorf("%s: nobody can connect to %s: %w", key, at, err)
+		return fmt.Errorf("%s: nobody can connect to %s: %w: salt-broker does not run, or does not take minions now: see its log", key, at, err)
 	}
 	defer nc.Close()
 	deadline, _ := ctx.Deadline()
@@ -122,9 +119,9 @@ func greets(ctx context.Context, key string, port int, address string) error {
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
 		return nil
 	case err != nil:
-		return fmt.Errorf("%s: %s does not greet in time: salt-broker hangs, or has no descriptors left", key, at)
+		return fmt.Errorf("%s: %s does not greet in time: salt-broker hangs, or has no descriptors left (max_open_files): see its log", key, at)
 	case first[0] != greeting:
-		return fmt.Errorf("%s: who answers at %s is no salt-broker", key, at)
+		return fmt.Errorf("%s: who answers at %s is no salt-broker: see who has the port (ss -ltnp)", key, at)
 	}
 	return nil
 }

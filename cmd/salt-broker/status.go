@@ -64,11 +64,11 @@ Exit codes: 0 it has answered, 1 it has not, 2 the configuration or a flag is wr
 func askStatus(ctx context.Context, c config.Config) (*status.Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
-	var report status.Report
-	if err := ask(ctx, c, "/status", &report); err != nil {
+	var said report
+	if err := ask(ctx, c, "/status", &said); err != nil {
 		return nil, err
 	}
-	return &report, nil
+	return &said.Report, nil
 }
 
 // watchStatus shows the status again and again until ctx ends. A broker that does not answer is no reason to give up: it
