@@ -26,7 +26,7 @@ var mayImport = map[string][]string{
 		"internal/reactor", "internal/salt", "internal/sim", "internal/status", "internal/supervise", "internal/zmtp",
 	},
 	"config":             {},
-	"pubproxy":           {"internal/admission", "internal/buffers", "internal/heartbeat", "internal/latency", "internal/master", "internal/reactor", "internal/zmtp"},
+	"pubproxy":           {"internal/admission", "internal/buffers", "internal/heartbeat", "internal/latency", "internal/master", "internal/merge", "internal/reactor", "internal/zmtp"},
 	"retproxy":           {"internal/admission", "internal/buffers", "internal/heartbeat", "internal/latency", "internal/master", "internal/reactor", "internal/salt", "internal/zmtp"},
 	"internal/admission": {"internal/heartbeat", "internal/reactor", "internal/zmtp"},
 	"internal/buffers":   {"internal/reactor"},

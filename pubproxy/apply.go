@@ -1,11 +1,11 @@
 package pubproxy
 
 // Apply has the proxy follow other options while it runs; its minions stay. What is followed: who may connect and how
-// many, heartbeats, Master, HWM, MaxLost, MaxSubscriptions and MaxMessage. It is safe from any goroutine, and does nothing
-// when Run has returned.
+// many, heartbeats, Master, Paths, Hold, HWM, MaxLost, MaxSubscriptions and MaxMessage. It is safe from any goroutine, and
+// does nothing when Run has returned.
 func (p *Proxy) Apply(o Options) {
 	p.door.Apply(o.door(), isMinion)
-	p.link.Apply(o.Master)
+	p.roads.apply(o)
 	u := p.upstream
 	u.loop.Post(func() {
 		u.limits.MaxMessage = o.MaxMessage

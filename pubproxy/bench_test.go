@@ -2,6 +2,7 @@ package pubproxy
 
 import (
 	"crypto/sha1"
+	"encoding/binary"
 	"fmt"
 	"net"
 	"sync"
@@ -21,25 +22,41 @@ func BenchmarkFanOut(b *testing.B) {
 		topic   string
 	}{{1, ""}, {100, ""}, {1000, ""}, {100, "broadcast"}} {
 		name := fmt.Sprintf("minions=%d/topic=%s", c.minions, c.topic)
-		b.Run(name, func(b *testing.B) { fanOut(b, c.minions, c.topic) })
+		b.Run(name, func(b *testing.B) { fanOut(b, c.minions, c.topic, 1) })
 	}
 }
 
-func fanOut(b *testing.B, minions int, topic string) {
+// BenchmarkRoads is the same with publishes that come over several roads.
+func BenchmarkRoads(b *testing.B) {
+	for _, roads := range []int{1, 2, 4} {
+		b.Run(fmt.Sprintf("roads=%d", roads), func(b *testing.B) { fanOut(b, 1, "", roads) })
+	}
+}
+
+func fanOut(b *testing.B, minions int, topic string, roads int) {
 	const window = 64
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
+	var listeners []net.Listener
+	var paths []string
+	for range roads {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer func() { _ = ln.Close() }()
+		listeners, paths = append(listeners, ln), append(paths, ln.Addr().String())
 	}
-	defer func() { _ = ln.Close() }()
-	p := start(b, ln.Addr().String(), nil)
-	link, err := ln.Accept()
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer func() { _ = link.Close() }()
-	if err := shake(link, zmtp.PUB, 1); err != nil {
-		b.Fatal(err)
+	p := start(b, "", func(o *Options) { o.Paths, o.Hold = paths, time.Second })
+	var links []net.Conn
+	for _, ln := range listeners {
+		link, err := ln.Accept()
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer func() { _ = link.Close() }()
+		if err := shake(link, zmtp.PUB, 1); err != nil {
+			b.Fatal(err)
+		}
+		links = append(links, link)
 	}
 	var (
 		received atomic.Int64
@@ -83,10 +100,15 @@ func fanOut(b *testing.B, minions int, topic string) {
 			subscribed += <-done
 		}
 	}
-	msg := message(topic, 1, 400)
+	msg := message(topic, 0, 400)
 	var batch []byte
 	for range window {
 		batch = append(batch, msg...)
+	}
+	numbers := func(first int64) { // none twice
+		for i := range int64(window) {
+			binary.BigEndian.PutUint64(batch[(int(i)+1)*len(msg)-400:], uint64(first+i))
+		}
 	}
 	b.ReportAllocs()
 	b.SetBytes(int64(len(msg)))
@@ -97,8 +119,11 @@ func fanOut(b *testing.B, minions int, topic string) {
 			for received.Load()-start < sent*int64(len(msg)*minions) {
 				time.Sleep(5 * time.Microsecond) // not to wait for anything, but to leave the processors to the loops
 			}
-			if _, err := link.Write(batch); err != nil {
-				b.Fatal(err)
+			numbers(sent)
+			for _, link := range links {
+				if _, err := link.Write(batch); err != nil {
+					b.Fatal(err)
+				}
 			}
 		}
 		sent++

@@ -22,6 +22,14 @@ func (s Stats) After(former Stats) Stats {
 	for i := range min(len(s.Loops), len(former.Loops)) {
 		s.Loops[i] = s.Loops[i].After(former.Loops[i])
 	}
+	s.Roads = slices.Clone(s.Roads)
+	for i := range s.Roads {
+		for _, f := range former.Roads {
+			if f.Link.Master == s.Roads[i].Link.Master {
+				s.Roads[i].Publishes = s.Roads[i].Publishes.After(f.Publishes)
+			}
+		}
+	}
 	s.Master.Attempts += former.Master.Attempts
 	s.Master.Connections += former.Master.Connections
 	ends := maps.Clone(former.Ends) // it may be somebody else's
@@ -39,5 +47,9 @@ func (s Stats) After(former Stats) Stats {
 func (s Stats) Ended() Stats {
 	s.Open = false
 	s.Minions, s.Behind, s.Lag, s.LagBytes, s.Subscriptions = 0, 0, 0, 0, 0
+	s.Roads = slices.Clone(s.Roads)
+	for i := range s.Roads {
+		s.Roads[i].Publishes.Held, s.Roads[i].Publishes.Behind, s.Roads[i].Publishes.Placed = 0, 0, false
+	}
 	return s
 }

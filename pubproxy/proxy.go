@@ -49,6 +49,11 @@ type Options struct {
 	HeartbeatInterval, HeartbeatTimeout time.Duration
 	// Master is where and how to reach the master. SocketType is set here.
 	Master master.Options
+	// Paths are the addresses of the master's publish port where it has several, each with a link of its own; empty: the one
+	// in Master. Publishes are taken over all of them at once, and each goes out once, in the master's order.
+	Paths []string
+	// Hold is how long a publish of a path that has returned may wait for what a slower path still carries.
+	Hold time.Duration
 	// Keep runs what keeps a link to the master connected until ctx ends, and again when it fails, so that minions notice
 	// nothing of it. name is for the log. Its error ends the proxy. nil: it is run once, and its error ends the proxy.
 	Keep func(ctx context.Context, name string, link func(ctx context.Context) error) error
@@ -80,7 +85,7 @@ type Proxy struct {
 	options  Options
 	group    *reactor.Group
 	door     *admission.Door
-	link     *master.Link
+	roads    *roads
 	log      *publishLog
 	fanouts  []*fanout // by loop
 	upstream *upstream
@@ -105,7 +110,8 @@ type Stats struct {
 	MinionBeats   heartbeat.Counts // heartbeats with minions
 	MasterBeats   heartbeat.Counts // and with the master
 	Ends          map[string]uint64
-	Master        master.State
+	Master        master.State // of a road that is connected, if one is; dials are those of all
+	Roads         []RoadStats
 	Loops         []reactor.LoopStats
 
 	// FanOut is how long it took from a publish's arrival until it was written to all minions of a loop that did not lag:
@@ -120,9 +126,8 @@ func New(o Options) (*Proxy, error) {
 		return nil, fmt.Errorf("publish port: %w", err)
 	}
 	p := &Proxy{options: o, group: g, log: newPublishLog(o.LogBytes), ended: make(chan struct{})}
-	o.Master.SocketType = zmtp.SUB
-	p.link = master.NewLink(o.Master)
 	p.upstream = newUpstream(p, g.Loops()[0])
+	p.roads = newRoads(p.upstream, o)
 	for _, l := range g.Loops() {
 		p.fanouts = append(p.fanouts, newFanout(p, l))
 	}
@@ -169,9 +174,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 		defer p.closeAccounts()
 		return p.group.Run(ctx)
 	})
-	tasks.Go(func() error {
-		return p.options.keep(ctx, "publish link", func(ctx context.Context) error { return p.link.Run(ctx, p.upstream.serve) })
-	})
+	tasks.Go(func() error { return p.roads.run(ctx, p.options.keep) })
 	if p.options.CloseOnMasterLoss {
 		tasks.Go(func() error {
 			p.door.Attend(ctx, admission.Absence{After: p.options.MasterLossAfter, Master: p.master, Minion: isMinion})
@@ -194,7 +197,7 @@ func (p *Proxy) closeAccounts() {
 
 // master says whether the master is there: minions would get its publishes.
 func (p *Proxy) master() (there bool, since time.Time) {
-	s := p.link.State()
+	s := p.roads.best()
 	return s.Connected, s.Since
 }
 
@@ -214,7 +217,8 @@ func (p *Proxy) Stats() Stats {
 		MinionBeats:   p.door.Heartbeats(),
 		MasterBeats:   p.upstream.watch.Counts(),
 		Ends:          p.door.Counts(),
-		Master:        p.link.State(),
+		Master:        p.roads.best(),
+		Roads:         p.roads.stats(),
 		Loops:         p.group.Stats(),
 	}
 	for _, f := range p.fanouts {

@@ -2,6 +2,7 @@ package merge
 
 import (
 	"hash/maphash"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -33,8 +34,10 @@ type Merge struct {
 	most  int  // Window, but in tests
 	gone  sums // what went out last
 	past  sums // what did not, and whose turn is over
-	paths []path
+	paths []*path
 	held  int // publishes that wait, on all paths
+
+	counted atomic.Pointer[[]*path] // paths, for Counts
 }
 
 // path is what is known of a path.
@@ -68,9 +71,29 @@ type Counts struct {
 	Placed   bool   // its place in the sequence is known: what it brings waits for nobody
 }
 
+// After adds what a former Merge has counted.
+func (c Counts) After(former Counts) Counts {
+	c.First += former.First
+	c.Repeated += former.Repeated
+	c.Late += former.Late
+	c.Unknown += former.Unknown
+	return c
+}
+
 // New makes a Merge of so many paths, none of which is connected. hold is how long a publish may be held.
 func New(paths int, hold time.Duration, s Sink) *Merge {
-	return &Merge{sink: s, seed: maphash.MakeSeed(), hold: hold, most: Window, paths: make([]path, paths)}
+	m := &Merge{sink: s, seed: maphash.MakeSeed(), hold: hold, most: Window}
+	m.Grow(paths)
+	return m
+}
+
+// Grow makes it so many paths, if there are fewer.
+func (m *Merge) Grow(paths int) {
+	for len(m.paths) < paths {
+		m.paths = append(m.paths, &path{})
+	}
+	counted := slices.Clone(m.paths)
+	m.counted.Store(&counted)
 }
 
 // SetHold changes the hold, for what is held already too.
@@ -81,7 +104,7 @@ func (m *Merge) SetHold(hold time.Duration, now time.Duration) {
 
 // Begin says that a path is connected. What it brings from here on is published later than anything that has gone out.
 func (m *Merge) Begin(i int, now time.Duration) {
-	p := &m.paths[i]
+	p := m.paths[i]
 	p.place(false)
 	p.live, p.astray, p.slow, p.began = true, false, false, now
 	p.pos = m.gone.last
@@ -90,7 +113,7 @@ func (m *Merge) Begin(i int, now time.Duration) {
 
 // End says that a path is cut. What it has brought still goes out in its turn.
 func (m *Merge) End(i int, now time.Duration) {
-	p := &m.paths[i]
+	p := m.paths[i]
 	p.live = false
 	if !p.left() {
 		p.passed = 0
@@ -106,7 +129,7 @@ func (m *Merge) End(i int, now time.Duration) {
 
 // Deliver takes the next publish of a path, which stays the caller's.
 func (m *Merge) Deliver(i int, msg []byte, now time.Duration) {
-	p := &m.paths[i]
+	p := m.paths[i]
 	p.heard = now
 	x := m.sumOf(msg)
 	if serial, ok := m.gone.find(x); ok {
@@ -147,7 +170,7 @@ func (m *Merge) Next(now time.Duration) (at time.Duration, ok bool) {
 		return 0, false
 	}
 	for i := range m.paths {
-		q := &m.paths[i].queue
+		q := m.paths[i].queue
 		if q.empty() {
 			continue
 		}
@@ -168,13 +191,17 @@ func (m *Merge) Advance(now time.Duration) { m.settle(now) }
 
 // Full says that so much of a path is held that it should not be read from.
 func (m *Merge) Full(i int) bool {
-	q := &m.paths[i].queue
+	q := m.paths[i].queue
 	return q.held() >= HeldBytes || q.len() >= HeldMessages
 }
 
-// Counts of a path. It is safe from any goroutine.
+// Counts of a path, none of one that there is not. It is safe from any goroutine.
 func (m *Merge) Counts(i int) Counts {
-	p := &m.paths[i]
+	paths := *m.counted.Load()
+	if i >= len(paths) {
+		return Counts{}
+	}
+	p := paths[i]
 	return Counts{
 		First: p.first.Load(), Repeated: p.repeated.Load(), Late: p.late.Load(), Unknown: p.unknown.Load(),
 		Held: int(p.waiting.Load()), Behind: int(p.behind.Load()), Placed: p.shown.Load(),
@@ -213,7 +240,7 @@ func (p *path) place(known bool) {
 func (m *Merge) out(i int, x sum, msg []byte, deep int) {
 	if m.held > 0 {
 		for j := range m.paths {
-			q := &m.paths[j]
+			q := m.paths[j]
 			if j == i || q.queue.empty() {
 				continue
 			}
@@ -231,7 +258,7 @@ func (m *Merge) out(i int, x sum, msg []byte, deep int) {
 		return
 	}
 	for j := range m.paths {
-		q := &m.paths[j]
+		q := m.paths[j]
 		if q.queue.empty() {
 			continue
 		}
@@ -250,7 +277,7 @@ func (m *Merge) out(i int, x sum, msg []byte, deep int) {
 // was first nobody knows: it is dropped. So is what j brought over a connection that has ended, when i has been there all
 // the time: other things have gone out since.
 func (m *Merge) before(i, j int, serial uint64, deep int) {
-	p, by := &m.paths[j], &m.paths[i]
+	p, by := m.paths[j], m.paths[i]
 	if p.placed || deep > len(m.paths) {
 		m.pass(p, serial-1)
 		return
@@ -266,7 +293,7 @@ func (m *Merge) before(i, j int, serial uint64, deep int) {
 
 // next gives out the first that a path holds.
 func (m *Merge) next(i, deep int) {
-	p := &m.paths[i]
+	p := m.paths[i]
 	left := p.left()
 	x, msg := p.queue.take()
 	m.wait(p, -1)
@@ -293,10 +320,10 @@ func (m *Merge) give(i int, x sum, msg []byte) {
 		m.forget()
 	}
 	m.gone.add(x)
-	p := &m.paths[i]
+	p := m.paths[i]
 	p.first.Add(1)
 	for j := range m.paths {
-		if q := &m.paths[j]; q.live && j != i {
+		if q := m.paths[j]; q.live && j != i {
 			q.behind.Add(1)
 		}
 	}
@@ -307,7 +334,7 @@ func (m *Merge) give(i int, x sum, msg []byte) {
 func (m *Merge) forget() {
 	m.gone.take()
 	for i := range m.paths {
-		p := &m.paths[i]
+		p := m.paths[i]
 		if p.live && !p.astray && p.pos < m.gone.gone {
 			p.astray = true
 			p.place(false)
@@ -363,7 +390,7 @@ func (m *Merge) settle(now time.Duration) {
 				next, verdict, since = i, v, came
 			}
 		}
-		p := &m.paths[max(next, 0)]
+		p := m.paths[max(next, 0)]
 		switch verdict {
 		case waits:
 			return
@@ -389,7 +416,7 @@ const (
 )
 
 func (m *Merge) judge(i int, now time.Duration) verdict {
-	p := &m.paths[i]
+	p := m.paths[i]
 	x, came := p.queue.head()
 	over := now-came >= m.hold
 	if m.isPast(x) {
@@ -423,9 +450,9 @@ func (m *Merge) judge(i int, now time.Duration) verdict {
 // contradicted says whether another path, whose place is known, has brought something that this one should have brought
 // before, and has gone on since without what this one brings.
 func (m *Merge) contradicted(i int, since time.Duration) bool {
-	p := &m.paths[i]
+	p := m.paths[i]
 	for j := range m.paths {
-		if q := &m.paths[j]; j != i && q.live && q.placed && q.pos > p.pos && q.heard > since {
+		if q := m.paths[j]; j != i && q.live && q.placed && q.pos > p.pos && q.heard > since {
 			return true
 		}
 	}
@@ -456,7 +483,7 @@ func (p *path) left() bool { return p.queue.gone < p.former }
 func (m *Merge) agreed(i int) bool {
 	x, came := m.paths[i].queue.head()
 	for j := range m.paths {
-		q := &m.paths[j]
+		q := m.paths[j]
 		if j == i || !q.live || q.began > came {
 			continue
 		}
@@ -472,7 +499,7 @@ func (m *Merge) agreed(i int) bool {
 func (m *Merge) overtaken(by int) {
 	x, came := m.paths[by].queue.head()
 	for j := range m.paths {
-		q := &m.paths[j]
+		q := m.paths[j]
 		switch {
 		case j == by || q.has(x):
 		case q.left():
