@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -231,6 +232,15 @@ func TestMetricsOfARunningBroker(t *testing.T) {
 	}
 }
 
+// Profiles are there for who has asked for them in the configuration.
+func TestProfilesOnRequest(t *testing.T) {
+	t.Parallel()
+	l, _ := launchReady(t, nil, "status_pprof: True")
+	if code, text := fetch(t, l, "/debug/pprof/goroutine?debug=1"); code != http.StatusOK || !strings.Contains(text, "goroutine profile: total") {
+		t.Errorf("%d %s", code, text)
+	}
+}
+
 // Who may not connect from here finds a port that takes connections all the same.
 func TestHealthWhereThisMachineIsDenied(t *testing.T) {
 	t.Parallel()
@@ -240,7 +250,10 @@ func TestHealthWhereThisMachineIsDenied(t *testing.T) {
 
 func TestWithoutAStatusPort(t *testing.T) {
 	t.Parallel()
-	l, p := launchReady(t, nil, "status_port: 0")
+	l, p := launchReady(t, []string{"-l", "info"}, "status_port: 0")
+	if n := listening(t, p); n != 2 {
+		t.Errorf("%d ports are open", n)
+	}
 	untilExit(t, 0, l, "health")
 	for _, args := range [][]string{{"health", "--master"}, {"status"}, {"status", "--watch"}} {
 		if code, _, stderr, _ := asks(t, l, args...); code != 2 || stderr != "salt-broker: status_port is 0, so salt-broker cannot be asked: set status_port\n" {
@@ -252,6 +265,29 @@ func TestWithoutAStatusPort(t *testing.T) {
 	if code, _, stderr, _ := asks(t, l, "health"); code != 1 || !strings.Contains(stderr, "does not greet in time") {
 		t.Errorf("of a broker that hangs: %d %s", code, stderr)
 	}
+}
+
+// listening is how many ports a process has open, of each loop's sockets one: proc(5), /proc/net/tcp.
+func listening(t *testing.T, p *process) int {
+	t.Helper()
+	dir := fmt.Sprintf("/proc/%d/", p.cmd.Process.Pid)
+	sockets := map[string]bool{}
+	files, err := os.ReadDir(dir + "fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if to, err := os.Readlink(dir + "fd/" + f.Name()); err == nil {
+			sockets[strings.Trim(strings.TrimPrefix(to, "socket:"), "[]")] = true
+		}
+	}
+	ports := map[string]bool{}
+	for line := range strings.Lines(readFile(t, dir+"net/tcp") + readFile(t, dir+"net/tcp6")) {
+		if f := strings.Fields(line); len(f) > 9 && f[3] == "0A" && sockets[f[9]] { // TCP_LISTEN
+			ports[f[1]] = true
+		}
+	}
+	return len(ports)
 }
 
 func TestStatusOfABrokenConfiguration(t *testing.T) {

@@ -142,7 +142,7 @@ func TestNoIntervalWatchesNothing(t *testing.T) {
 // Each count is added to its own kind.
 func TestPlus(t *testing.T) {
 	got := Counts{1, 2, 3, 4}.Plus(Counts{10, 20, 30, 40})
-	if want := (Counts{11, 22, 33, 44}); got != want {
+	if want := (Counts{PingsSent: 11, PongsReceived: 22, PingsReceived: 33, Silent: 44}); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 }

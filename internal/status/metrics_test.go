@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -80,6 +81,119 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("no %s in\n%s", want, strings.Join(got, "\n"))
 		}
 	}
+}
+
+// four are heartbeats of different numbers.
+func four(n uint64) beats {
+	return beats{PingsSent: n, PongsReceived: n + 1, PingsReceived: n + 2, Silent: n + 3}
+}
+
+// Each number is what it is called, in /metrics and in /status: none has another one's place.
+func TestWhatPasses(t *testing.T) {
+	b := healthy()
+	p, r := &b.publish, &b.request
+	p.Publishes, p.Deliveries, r.Requests, r.Replies, r.Answers = 11, 12, 13, 14, 15
+	r.QueueTime.Counts[3], r.MasterTime.Counts[4], p.FanOut.Counts[5] = 16, 17, 18
+	p.PublishBytes, p.DeliveryBytes, r.RequestBytes, r.SentBytes, r.ReplyBytes, r.AnswerBytes = 21, 22, 23, 24, 25, 26
+	p.Minions, r.Minions, p.Accepted, r.Accepted = 31, 32, 33, 34
+	p.Behind, p.Lag, p.LagBytes, p.Subscriptions = 41, 42, 43, 44
+	r.Waiting, r.InFlight = 51, 52
+	p.Lost, p.LostToLog = 61+62, 62
+	r.Forgotten, r.TooLarge, r.LostWithLink, r.Overdue, r.Late, r.Unwanted, r.Unroutable = 63, 64, 65, 66, 67, 68, 69
+	p.MinionBeats, p.MasterBeats = four(71), four(75)
+	r.MinionBeats, r.MasterBeats = four(81), four(85)
+	p.Master.Attempts, p.Master.Connections, r.Links[0].Attempts, r.Links[1].Connections = 91, 92, 93, 94
+	metrics := samples(t, b)
+	report := lookedAt(t, b, 0)
+	text, err := json.Marshal(report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var document map[string]any
+	if err := json.Unmarshal(text, &document); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		metric string
+		path   string
+		value  int
+	}{
+		{`messages_total{channel="publish",direction="from_master"}`, "publish.from_master.messages_total", 11},
+		{`messages_total{channel="publish",direction="to_minions"}`, "publish.to_minions.messages_total", 12},
+		{`messages_total{channel="request",direction="from_minions"}`, "request.from_minions.messages_total", 13},
+		{`messages_total{channel="request",direction="to_master"}`, "request.to_master.messages_total", 16},
+		{`messages_total{channel="request",direction="from_master"}`, "request.from_master.messages_total", 14},
+		{`messages_total{channel="request",direction="to_minions"}`, "request.to_minions.messages_total", 15},
+		{`bytes_total{channel="publish",direction="from_master"}`, "publish.from_master.bytes_total", 21},
+		{`bytes_total{channel="publish",direction="to_minions"}`, "publish.to_minions.bytes_total", 22},
+		{`bytes_total{channel="request",direction="from_minions"}`, "request.from_minions.bytes_total", 23},
+		{`bytes_total{channel="request",direction="to_master"}`, "request.to_master.bytes_total", 24},
+		{`bytes_total{channel="request",direction="from_master"}`, "request.from_master.bytes_total", 25},
+		{`bytes_total{channel="request",direction="to_minions"}`, "request.to_minions.bytes_total", 26},
+		{`request_queue_seconds_count`, "request.queue.buckets_total.3", 16},
+		{`request_master_seconds_count`, "request.at_master.buckets_total.4", 17},
+		{`publish_fanout_seconds_count`, "publish.fanout.buckets_total.5", 18},
+		{`minions{channel="publish"}`, "publish.minions", 31},
+		{`minions{channel="request"}`, "request.minions", 32},
+		{`connections_accepted_total{channel="publish"}`, "publish.accepted_total", 33},
+		{`connections_accepted_total{channel="request"}`, "request.accepted_total", 34},
+		{`minions_behind`, "publish.behind", 41},
+		{`log_lag_messages`, "publish.lag_messages", 42},
+		{`log_lag_bytes`, "publish.lag_bytes", 43},
+		{`subscriptions`, "publish.subscriptions", 44},
+		{`requests_waiting`, "request.waiting", 51},
+		{`requests_in_flight`, "request.in_flight", 52},
+		{`requests_in_flight_limit`, "request.in_flight_limit", 64},
+		{`publish_dropped_total{reason="pub_hwm"}`, "publish.dropped_total.pub_hwm", 61},
+		{`publish_dropped_total{reason="pub_log_size"}`, "publish.dropped_total.pub_log_size", 62},
+		{`requests_dropped_total{reason="minion_left"}`, "request.requests_dropped_total.minion_left", 63},
+		{`requests_dropped_total{reason="too_large"}`, "request.requests_dropped_total.too_large", 64},
+		{`requests_dropped_total{reason="link_lost"}`, "request.requests_dropped_total.link_lost", 65},
+		{`requests_overdue_total`, "request.overdue_total", 66},
+		{`replies_late_total`, "request.late_total", 67},
+		{`replies_dropped_total{reason="minion_left"}`, "request.replies_dropped_total.minion_left", 68},
+		{`replies_dropped_total{reason="unroutable"}`, "request.replies_dropped_total.unroutable", 69},
+		{`heartbeat_pings_sent_total{channel="publish",side="minion"}`, "publish.heartbeats.minion.pings_sent_total", 71},
+		{`heartbeat_pongs_received_total{channel="publish",side="minion"}`, "publish.heartbeats.minion.pongs_received_total", 72},
+		{`heartbeat_pings_received_total{channel="publish",side="minion"}`, "publish.heartbeats.minion.pings_received_total", 73},
+		{`heartbeat_timeouts_total{channel="publish",side="minion"}`, "publish.heartbeats.minion.timeouts_total", 74},
+		{`heartbeat_pings_sent_total{channel="publish",side="master"}`, "publish.heartbeats.master.pings_sent_total", 75},
+		{`heartbeat_timeouts_total{channel="request",side="minion"}`, "request.heartbeats.minion.timeouts_total", 84},
+		{`heartbeat_pongs_received_total{channel="request",side="master"}`, "request.heartbeats.master.pongs_received_total", 86},
+		{`master_dials_total{channel="publish"}`, "publish.links.0.dials_total", 91},
+		{`master_connections_total{channel="publish"}`, "publish.links.0.connections_total", 92},
+		{`master_dials_total{channel="request"}`, "request.links.0.dials_total", 93},
+		{`master_connections_total{channel="request"}`, "request.links.1.connections_total", 94},
+		{`buffered_bytes`, "buffered.bytes", 12345},
+		{`buffered_limit_bytes`, "buffered.limit_bytes", 67890},
+		{`channel_restarts_total{channel="publish"}`, "publish.restarts_total", 5},
+		{`channel_restarts_total{channel="request"}`, "request.restarts_total", 7},
+	} {
+		if line := fmt.Sprintf("salt_broker_%s %d", test.metric, test.value); !slices.Contains(metrics, line) {
+			t.Errorf("no %s in\n%s", line, strings.Join(metrics, "\n"))
+		}
+		if got := at(document, test.path); got != float64(test.value) {
+			t.Errorf("%s is %v, want %d", test.path, got, test.value)
+		}
+	}
+}
+
+// at is what a document has at a path; a step that is a number is one in a list.
+func at(document any, path string) any {
+	step, rest, more := strings.Cut(path, ".")
+	var there any
+	switch d := document.(type) {
+	case map[string]any:
+		there = d[step]
+	case []any:
+		if i, err := strconv.Atoi(step); err == nil && i < len(d) {
+			there = d[i]
+		}
+	}
+	if more {
+		return at(there, rest)
+	}
+	return there
 }
 
 // The process' own numbers are there too.
