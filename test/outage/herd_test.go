@@ -103,10 +103,12 @@ func outage(t *testing.T, h herd) {
 		Reconnect: time.Millisecond,
 	})
 	asking.Store(minions)
+	connected := func(s master.State) bool { return s.Connected }
+	away := func(s master.State) bool { return !s.Connected }
+	// All of them, or one that is about to be would take requests yet: what the master has said travels on a long way.
+	eventually(t, "all links are up", func() bool { return !slices.ContainsFunc(b.request.Stats().Links, away) })
 	must(t, m.Leave())
-	eventually(t, "the broker has noticed", func() bool {
-		return !slices.ContainsFunc(b.request.Stats().Links, func(s master.State) bool { return s.Connected })
-	})
+	eventually(t, "the broker has noticed", func() bool { return !slices.ContainsFunc(b.request.Stats().Links, connected) })
 
 	// They do not all begin at once: on a site they would not either.
 	spread(t, minions, h.minions, min(h.patience, 5*time.Second))
