@@ -177,7 +177,9 @@ func (r *ring) run(n int) unix.Errno {
 
 // TryWriteAll is [Conn.TryWrite] of the same bytes to at most MaxBatch connections, each of which is there once: took[i] is
 // how much conns[i] has taken. It costs a system call for all of them, where the kernel lets it, in place of one for each.
+// Behind it whoever else waits for the core has it first: there may be many batches to come.
 func (l *Loop) TryWriteAll(conns []*Conn, p []byte, took []int) {
+	defer yield()
 	r := l.batches()
 	if r == nil || len(conns) < leastBatch {
 		for i, c := range conns {
