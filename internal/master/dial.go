@@ -6,18 +6,33 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+
+	"salt-broker/internal/zmtp"
 )
+
+// Dial is one attempt, as a [Link] makes it again and again: resolve, dial, shake hands. Backoff, Log and Changed are of no
+// use to it. The connection is the caller's: both sides have said READY, what the peer sent after that has not been
+// touched, and no deadline is set. v is what the peer's greeting says.
+func Dial(ctx context.Context, o Options) (nc *net.TCPConn, v zmtp.Version, err error) {
+	o = o.withDefaults()
+	t, err := parseTarget(o.Address, o.SourceAddress)
+	if err != nil {
+		return nil, v, err
+	}
+	nc, p, err := o.connect(ctx, t)
+	return nc, p.version, err
+}
 
 // connect is one attempt: resolve, then dial and shake hands with each address in turn until one answers as a master.
 // An address that accepts the connection but is no master does not hide the next one.
-func (l *Link) connect(ctx context.Context, t target) (*net.TCPConn, remote, error) {
-	addrs, err := l.resolve(ctx, t)
+func (o *Options) connect(ctx context.Context, t target) (*net.TCPConn, remote, error) {
+	addrs, err := o.resolve(ctx, t)
 	if err != nil {
 		return nil, remote{}, err
 	}
 	var failed attemptError
 	for _, addr := range addrs {
-		nc, p, err := l.connectTo(ctx, addr, t.source)
+		nc, p, err := o.connectTo(ctx, addr, t.source)
 		if err == nil {
 			return nc, p, nil
 		}
@@ -30,12 +45,12 @@ func (l *Link) connect(ctx context.Context, t target) (*net.TCPConn, remote, err
 }
 
 // connectTo dials one address and shakes hands. Its errors name the address.
-func (l *Link) connectTo(ctx context.Context, addr netip.AddrPort, source netip.Addr) (*net.TCPConn, remote, error) {
-	nc, err := l.dial(ctx, addr, source)
+func (o *Options) connectTo(ctx context.Context, addr netip.AddrPort, source netip.Addr) (*net.TCPConn, remote, error) {
+	nc, err := o.dial(ctx, addr, source)
 	if err != nil {
 		return nil, remote{}, err
 	}
-	p, err := shakeHands(ctx, nc, l.opts.SocketType, l.opts.HandshakeTimeout)
+	p, err := shakeHands(ctx, nc, o.SocketType, o.HandshakeTimeout)
 	if err != nil {
 		_ = nc.Close()
 		return nil, remote{}, fmt.Errorf("handshake with %s: %w", addr, err)
@@ -44,14 +59,14 @@ func (l *Link) connectTo(ctx context.Context, addr netip.AddrPort, source netip.
 }
 
 // resolve returns the addresses to try, best first, each once. With a source address only those of its family are left.
-func (l *Link) resolve(ctx context.Context, t target) ([]netip.AddrPort, error) {
+func (o *Options) resolve(ctx context.Context, t target) ([]netip.AddrPort, error) {
 	found := []netip.Addr{}
 	if ip, err := netip.ParseAddr(t.host); err == nil {
 		found = append(found, ip)
 	} else {
-		ctx, cancel := context.WithTimeout(ctx, l.opts.DialTimeout)
+		ctx, cancel := context.WithTimeout(ctx, o.DialTimeout)
 		defer cancel()
-		if found, err = l.opts.Resolver.LookupNetIP(ctx, "ip", t.host); err != nil {
+		if found, err = o.Resolver.LookupNetIP(ctx, "ip", t.host); err != nil {
 			return nil, fmt.Errorf("resolve %q: %w", t.host, err)
 		}
 	}
@@ -76,9 +91,9 @@ func (l *Link) resolve(ctx context.Context, t target) ([]netip.AddrPort, error) 
 }
 
 // dial makes the TCP connection to one address, from source if that is valid.
-func (l *Link) dial(ctx context.Context, addr netip.AddrPort, source netip.Addr) (*net.TCPConn, error) {
-	d := net.Dialer{Timeout: l.opts.DialTimeout, KeepAliveConfig: l.opts.KeepAlive}
-	if !l.opts.KeepAlive.Enable {
+func (o *Options) dial(ctx context.Context, addr netip.AddrPort, source netip.Addr) (*net.TCPConn, error) {
+	d := net.Dialer{Timeout: o.DialTimeout, KeepAliveConfig: o.KeepAlive}
+	if !o.KeepAlive.Enable {
 		d.KeepAlive = -1 // or the dialer would have its own idea of it
 	}
 	if source.IsValid() {

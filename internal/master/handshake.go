@@ -28,10 +28,12 @@ func shakeHands(ctx context.Context, nc net.Conn, own zmtp.SocketType, limit tim
 	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(past) })
 	g := &guard{Conn: nc, own: own, limit: limit}
 	err := open(g, own)
-	if !stop() {
+	if !stop() && !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return remote{}, errStopped
 	}
 	switch {
+	case err == nil && ctx.Err() != nil:
+		return remote{}, ctx.Err()
 	case g.err != nil:
 		// What the library makes of it says less.
 		return remote{}, g.err

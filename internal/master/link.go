@@ -38,6 +38,9 @@ type Options struct {
 	// Log gets one warning when the master becomes unreachable and one line when it is back; the attempts in between
 	// are debug. nil: nothing is logged.
 	Log logrus.FieldLogger
+	// Changed, when set, is called when there is a connection and when there is none any more, by the goroutine of Run: it
+	// must not wait. A connection that is left for another master counts too; an attempt that fails does not.
+	Changed func(connected bool)
 	// Resolver turns the host of Address into addresses. nil: [net.DefaultResolver].
 	Resolver Resolver
 }
@@ -185,7 +188,7 @@ func (l *Link) Run(ctx context.Context, serve func(ctx context.Context, nc net.C
 // there was no connection. The error is never nil.
 func (l *Link) once(ctx context.Context, t target, serve func(context.Context, net.Conn, zmtp.Version) error) (lived time.Duration, err error) {
 	l.attempts++
-	nc, p, err := l.connect(ctx, t)
+	nc, p, err := l.opts.connect(ctx, t)
 	if err != nil {
 		return 0, err
 	}
@@ -209,6 +212,7 @@ func (l *Link) connected(now time.Time, addr netip.AddrPort, p remote) {
 		Connected: true, Master: l.opts.Address, Address: addr, Version: p.version, Broker: p.broker, Since: now,
 		LastError: l.state.Load().LastError, Attempts: l.attempts, Connections: l.connections,
 	})
+	l.changedTo(true)
 }
 
 // disconnected notes that there is no connection, and why. nil leaves the last reason: the link was told to stop.
@@ -225,6 +229,15 @@ func (l *Link) disconnected(why error) {
 		now.LastError = before.LastError
 	}
 	l.state.Store(&now)
+	if before.Connected {
+		l.changedTo(false)
+	}
+}
+
+func (l *Link) changedTo(connected bool) {
+	if l.opts.Changed != nil {
+		l.opts.Changed(connected)
+	}
 }
 
 // target is where to dial to and from, taken apart.
