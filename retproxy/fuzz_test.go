@@ -113,7 +113,7 @@ func (l *life) fails(format string, values ...any) {
 // live is all of it, on the loop.
 func (l *life) live(nc net.Conn) {
 	if l.link != nil {
-		l.lane.way.ordinary.adopt(l.link, zmtp.Version{Major: 3, Minor: 1}, 0, l.linkEnded)
+		l.lane.way.ordinary.adopt(l.link, zmtp.Version{Major: 3, Minor: 1}, master.State{}, l.linkEnded)
 	}
 	conn, err := l.lane.loop.Adopt(nc, l)
 	if err != nil {

@@ -39,6 +39,9 @@ type link struct {
 	stream  zmtp.Stream
 	ended   chan<- error // of the connection's life
 	full    uint64       // the turn of the loop in which it took no more; 0: it does
+	master  string       // whom the connection leads to: Options.Master.Address
+	key     []byte       // the last public key that it has shown
+	keyAt   int          // where that lay in the reply
 }
 
 func newLink(w *way, name string) *link {
@@ -57,9 +60,8 @@ func newLink(w *way, name string) *link {
 // run keeps the link connected until ctx ends.
 func (k *link) run(ctx context.Context) error {
 	return k.road.Run(ctx, func(ctx context.Context, nc net.Conn, v zmtp.Version) error {
-		ended := make(chan error, 1)
-		broker := k.road.State().Broker
-		if !k.lane.loop.Post(func() { k.adopt(nc, v, broker, ended) }) {
+		ended, at := make(chan error, 1), k.road.State()
+		if !k.lane.loop.Post(func() { k.adopt(nc, v, at, ended) }) {
 			_ = nc.Close()
 			return reactor.ErrStopped
 		}
@@ -82,17 +84,20 @@ func (k *link) leave(ended chan<- error) {
 	}
 }
 
-func (k *link) adopt(nc net.Conn, v zmtp.Version, broker int, ended chan<- error) {
+func (k *link) adopt(nc net.Conn, v zmtp.Version, at master.State, ended chan<- error) {
 	c, err := k.lane.loop.Adopt(nc, k)
 	if err != nil {
 		ended <- err
 		return
 	}
 	c.Unbound() // ready looks at what is kept
-	k.conn, k.ended, k.broker = c, ended, broker
+	k.conn, k.ended, k.broker = c, ended, at.Broker
 	k.stream = zmtp.Stream{}
 	k.stream.SkipHandshake(v)
 	k.full = 0
+	if k.master != at.Master {
+		k.master, k.key = at.Master, nil
+	}
 	if k == k.way.ordinary {
 		k.way.far().forget()
 	}
@@ -100,7 +105,7 @@ func (k *link) adopt(nc net.Conn, v zmtp.Version, broker int, ended chan<- error
 		k.lane.masterWatch.Add(c)
 		_ = k.lane.masterWatch.Ping(k) // it goes before all else, and so measures the way; a failure closes, and Closed follows
 	}
-	if broker > 0 {
+	if at.Broker > 0 {
 		_ = c.Write(zmtp.AppendCommand(nil, zmtp.CommandBroker, nil)) // likewise
 	}
 	k.way.dispatch()
@@ -247,6 +252,9 @@ func (k *link) Message(msg []byte) error {
 	}
 	l.replies.Add(1)
 	l.replyBytes.Add(uint64(len(rest)))
+	if l.proxy.options.MasterKey != nil {
+		k.lookForKey(rest)
+	}
 	w := k.way
 	if i := w.flights.find(k, r); i >= 0 {
 		was := w.flights.remove(i)

@@ -64,6 +64,9 @@ type Options struct {
 	// there is one again (on_master_loss, on_master_loss_after).
 	CloseOnMasterLoss bool
 	MasterLossAfter   time.Duration
+	// MasterKey, when set, is told of the public key that the master at an address shows in its replies to _auth, in PEM,
+	// valid during the call: once for each link, and when it changes. It is called on an event loop and must not wait long.
+	MasterKey func(address string, pem []byte)
 	// Log gets lines about the links and about peers.
 	Log logrus.FieldLogger
 }

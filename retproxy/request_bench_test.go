@@ -165,7 +165,7 @@ func (l *load) answered(e *mirror) {
 func loaded(tb testing.TB, minions, size, places int) *load {
 	tb.Helper()
 	m := &saltMaster{t: tb, addr: loopMaster(tb), links: map[*saltLink]bool{}}
-	r := start(tb, m, func(o *Options) { o.MaxInFlight = places })
+	r := start(tb, m, func(o *Options) { o.MaxInFlight, o.MasterKey = places, func(string, []byte) {} }) // as the program has it
 	l := newLoad(tb, r, minions, size)
 	l.run(20 * minions)
 	return l
