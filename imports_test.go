@@ -22,7 +22,7 @@ const module = "salt-broker"
 // way: from the door to the wire. A new package is added here, in the same commit, with as few imports as it needs.
 var mayImport = map[string][]string{
 	"cmd/salt-broker": {
-		"config", "pubproxy", "retproxy", "internal/buffers", "internal/demo", "internal/latency", "internal/master",
+		"config", "pubproxy", "retproxy", "internal/buffers", "internal/demo", "internal/latency", "internal/master", "internal/masters",
 		"internal/reactor", "internal/salt", "internal/sim", "internal/status", "internal/supervise", "internal/zmtp",
 	},
 	"config":             {},
@@ -34,11 +34,12 @@ var mayImport = map[string][]string{
 	"internal/heartbeat": {"internal/reactor"},
 	"internal/latency":   {},
 	"internal/master":    {"internal/reactor", "internal/salt", "internal/zmtp"},
+	"internal/masters":   {"internal/master", "internal/reactor", "internal/salt", "internal/zmtp"},
 	"internal/merge":     {},
 	"internal/reactor":   {},
 	"internal/salt":      {},
 	"internal/sim":       {"internal/reactor", "internal/salt", "internal/zmtp"},
-	"internal/status":    {"pubproxy", "retproxy", "internal/heartbeat", "internal/latency", "internal/master", "internal/reactor"},
+	"internal/status":    {"pubproxy", "retproxy", "internal/heartbeat", "internal/latency", "internal/master", "internal/masters", "internal/reactor"},
 	"internal/supervise": {"internal/reactor"},
 	"internal/zmtp":      {},
 	// The relay is driven from outside or through its Options, as main does it.

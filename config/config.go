@@ -20,6 +20,18 @@ type Config struct {
 	// MasterType is `master_type`: what several masters are to each other, one of [MasterTypeStr], [MasterTypeFailover] and
 	// [MasterTypeCluster].
 	MasterType string
+	// MasterAliveInterval is `master_alive_interval` (s): how often each master is asked whether it lives. 0: never. With
+	// several masters 30 s where nothing else is said.
+	MasterAliveInterval time.Duration
+	// MasterAliveTimeout is `master_alive_timeout` (s): how long it may take to answer.
+	MasterAliveTimeout time.Duration
+	// MasterFailback is `master_failback`: an earlier master of the list gets its place back.
+	MasterFailback bool
+	// MasterFailbackInterval is `master_failback_interval` (s): how long it must have been healthy for that. 0:
+	// MasterAliveInterval, as in Salt.
+	MasterFailbackInterval time.Duration
+	// RandomMaster is `random_master`: the list is shuffled at the start.
+	RandomMaster bool
 	// MasterPort is `master_port`: the master's port for requests. The same as RetPort where nothing else is said.
 	MasterPort int
 	// MasterPublishPort is `master_publish_port`: the master's port for publishes. The same as PublishPort where nothing
@@ -149,17 +161,22 @@ func Default() Config {
 	return Config{
 		DefaultInclude: "broker.d/*.conf",
 
-		Master:            "salt",
-		MasterType:        MasterTypeStr,
-		MasterPort:        4506,
-		MasterPublishPort: 4505,
-		SourceAddress:     "",
-		ConnectTimeout:    10 * time.Second,
-		ReconDefault:      time.Second,
-		ReconMax:          10 * time.Second,
-		ReconRandomize:    true,
-		OnMasterLoss:      OnMasterLossKeep,
-		OnMasterLossAfter: 30 * time.Second,
+		Master:                 "salt",
+		MasterType:             MasterTypeStr,
+		MasterAliveInterval:    0,
+		MasterAliveTimeout:     5 * time.Second,
+		MasterFailback:         false,
+		MasterFailbackInterval: time.Minute,
+		RandomMaster:           false,
+		MasterPort:             4506,
+		MasterPublishPort:      4505,
+		SourceAddress:          "",
+		ConnectTimeout:         10 * time.Second,
+		ReconDefault:           time.Second,
+		ReconMax:               10 * time.Second,
+		ReconRandomize:         true,
+		OnMasterLoss:           OnMasterLossKeep,
+		OnMasterLossAfter:      30 * time.Second,
 
 		Interface:        "0.0.0.0",
 		IPv6:             false,
@@ -218,6 +235,9 @@ func (c *Config) follow(given func(key string) bool) {
 	}
 	if !given("master_publish_port") {
 		c.MasterPublishPort = c.PublishPort
+	}
+	if !given("master_alive_interval") && len(c.Masters()) > 1 {
+		c.MasterAliveInterval = 30 * time.Second
 	}
 	if !given("zmq_heartbeat_timeout") {
 		c.HeartbeatTimeout = 3 * c.HeartbeatInterval

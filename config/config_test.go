@@ -96,6 +96,12 @@ func TestFollow(t *testing.T) {
 		{"ports of the master given", "publish_port: 5505\nret_port: 5506\nmaster_port: 4506\nmaster_publish_port: 4505", func(c *Config) {
 			c.PublishPort, c.RetPort = 5505, 5506
 		}},
+		{"several masters are asked", "master: [a, b]\nmaster_type: failover", func(c *Config) {
+			c.Master, c.MasterType, c.MasterAliveInterval = "[a, b]", MasterTypeFailover, 30*time.Second
+		}},
+		{"several masters are asked as often as is said", "master: [a, b]\nmaster_type: failover\nmaster_alive_interval: 7", func(c *Config) {
+			c.Master, c.MasterType, c.MasterAliveInterval = "[a, b]", MasterTypeFailover, 7*time.Second
+		}},
 		{"heartbeat", "zmq_heartbeat_ivl: 60000", func(c *Config) {
 			c.HeartbeatInterval, c.HeartbeatTimeout = time.Minute, 3*time.Minute
 		}},

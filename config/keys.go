@@ -14,6 +14,11 @@ var keys = []key{
 
 	{"master", func(c *Config) value { return mastersAt(&c.Master) }},
 	{"master_type", func(c *Config) value { return choice{&c.MasterType, masterType} }},
+	{"master_alive_interval", func(c *Config) value { return seconds(&c.MasterAliveInterval, 0, 86_400) }},
+	{"master_alive_timeout", func(c *Config) value { return seconds(&c.MasterAliveTimeout, 1, 600) }},
+	{"master_failback", func(c *Config) value { return boolean{&c.MasterFailback} }},
+	{"master_failback_interval", func(c *Config) value { return seconds(&c.MasterFailbackInterval, 0, 86_400) }},
+	{"random_master", func(c *Config) value { return boolean{&c.RandomMaster} }},
 	{"master_port", func(c *Config) value { return port{&c.MasterPort} }},
 	{"master_publish_port", func(c *Config) value { return port{&c.MasterPublishPort} }},
 	{"source_address", func(c *Config) value { return address{p: &c.SourceAddress, optional: true} }},

@@ -47,8 +47,8 @@ func (l *loading) take(s said) {
 		l.takeOurs(s)
 	case replaced[s.key] != "":
 		l.warn(s, replaced[s.key])
-	case later[s.key] != "":
-		l.warn(s, later[s.key])
+	case otherwise[s.key] != "":
+		l.warn(s, otherwise[s.key])
 	case slices.Contains(foreign, s.key):
 		s.text = "" // it may be long, or a secret
 		l.warn(s, meaningless(s.key))
@@ -163,8 +163,22 @@ func (l *loading) lookAt(c Config) {
 	if s, given := l.where["ipv6"]; given && c.IPv6 && c.Interface == "0.0.0.0" {
 		l.warn(s, "has no effect: interface says 0.0.0.0, which is IPv4 only")
 	}
+	l.lookAtMasters(c)
 	if s, given := l.where["master_port"]; given && !slices.ContainsFunc(c.paths(), func(p Path) bool { return p.Request == hostPort(p.Host, c.MasterPort) }) {
 		l.warn(s, "has no effect: "+beside(c))
+	}
+}
+
+// failoverOnly are keys that mean something among several masters only.
+var failoverOnly = []string{"master_failback", "random_master"}
+
+// lookAtMasters warns of what is said of several masters where there is one.
+func (l *loading) lookAtMasters(c Config) {
+	for _, key := range failoverOnly {
+		k, _ := keyNamed(key)
+		if s, given := l.where[key]; given && len(c.Masters()) < 2 && k.of(&c).String() == "True" {
+			l.warn(s, "has no effect: there is one master")
+		}
 	}
 }
 

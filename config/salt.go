@@ -6,13 +6,9 @@ import (
 	"strings"
 )
 
-// later are keys of Salt's that have a meaning here in a later version. Only a single master is possible so far, for
-// which none of them matters.
-var later = map[string]string{
-	"master_alive_interval": "has no effect yet: there is one master",
-	"master_failback":       "has no effect yet: there is one master",
-	"random_master":         "has no effect yet: there is one master",
-	"retry_dns":             "has no effect yet: the master's name is resolved at every attempt to connect",
+// otherwise are keys of Salt's for what is done in another way here.
+var otherwise = map[string]string{
+	"retry_dns": "has no effect: the master's name is resolved at every attempt to connect",
 }
 
 // foreign are the keys of Salt's master and minion files that mean nothing to a broker. They are accepted, as one file
@@ -51,7 +47,7 @@ var foreign = strings.Fields(`
 	jinja_lstrip_blocks jinja_sls_env jinja_trim_blocks job_cache job_cache_store_endtime keep_acl_in_token
 	keep_jobs keep_jobs_seconds key_cache key_logfile key_pass keysize log_datefmt log_datefmt_console
 	log_datefmt_logfile log_fmt_console log_fmt_jid log_fmt_logfile log_granular_levels log_rotate_backup_count
-	log_rotate_max_bytes loop_interval maintenance_niceness master_failback_interval master_finger master_id
+	log_rotate_max_bytes loop_interval maintenance_niceness master_finger master_id
 	master_job_cache master_pubkey_signature master_roots master_shuffle master_sign_key_name master_sign_pubkey
 	master_stats master_stats_event_iter master_tops master_tops_first master_tries master_uri_format
 	master_use_pubkey_signature max_event_size max_minions memcache_debug memcache_expire_seconds
@@ -117,6 +113,6 @@ func known() []string {
 	}
 	names = append(names, logToFile)
 	names = append(names, slices.Sorted(maps.Keys(replaced))...)
-	names = append(names, slices.Sorted(maps.Keys(later))...)
+	names = append(names, slices.Sorted(maps.Keys(otherwise))...)
 	return append(names, foreign...)
 }

@@ -56,11 +56,14 @@ var rules = []struct {
 		return when(c.RetPort == c.PublishPort, "is the publish_port as well")
 	}},
 	{"master_type", nil, func(c Config) string {
-		return when(c.MasterType != MasterTypeStr, "is not supported by this version (str)")
+		return when(c.MasterType == MasterTypeCluster, "is not supported by this version; failover is")
 	}},
 	{"master_type", []string{"master"}, func(c Config) string {
 		return when(c.MasterType == MasterTypeStr && len(c.Masters()) > 1, "with several masters is, for Salt's minions, all of them at once, "+
 			"which a relay cannot be; failover is the first of them that answers")
+	}},
+	{"master_alive_interval", []string{"master"}, func(c Config) string {
+		return when(c.MasterAliveInterval == 0 && len(c.Masters()) > 1, "asks no master whether it lives, and of several nobody would know which one does")
 	}},
 	{"master", nil, func(c Config) string {
 		for _, m := range c.Masters() {

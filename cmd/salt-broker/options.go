@@ -97,9 +97,15 @@ func publishLoops(c config.Config) int {
 	return c.Loops
 }
 
-// linksOf is how many connections to the master there are: one for publishes, and for each loop of the request channel one
-// for requests and one for large ones.
-func linksOf(c config.Config) int { return 1 + 2*requestLoops(c) }
+// linksOf is how many connections to masters there are: one for publishes, and for each loop of the request channel one
+// for requests and one for large ones; and now and then one by each path, to ask whether the master lives.
+func linksOf(c config.Config) int {
+	links := 1 + 2*requestLoops(c)
+	for _, m := range c.Masters() {
+		links += len(m.Paths)
+	}
+	return links
+}
 
 // requestLoops may be fewer than publishLoops: a loop without a place at the master would have no work.
 func requestLoops(c config.Config) int { return min(publishLoops(c), c.MaxInFlight) }

@@ -22,19 +22,24 @@ import (
 
 // elsewhere are the keys that reach no option of a proxy, and what they are for.
 var elsewhere = map[string]string{
-	"default_include":   "which files are read",
-	"master_type":       "which of the masters they get",
-	"ipv6":              "changes interface where that is not given",
-	"max_open_files":    "the process",
-	"user":              "the process",
-	"pidfile":           "the process",
-	"log_file":          "the log",
-	"log_level":         "the log",
-	"log_level_logfile": "the log",
-	"log_fmt":           "the log",
-	"status_interface":  "the status server",
-	"status_port":       "the status server",
-	"status_pprof":      "the status server",
+	"default_include":          "which files are read",
+	"master_type":              "which of the masters they get",
+	"master_alive_interval":    "the watch over the masters",
+	"master_alive_timeout":     "the watch over the masters",
+	"master_failback":          "the watch over the masters",
+	"master_failback_interval": "the watch over the masters",
+	"random_master":            "the watch over the masters",
+	"ipv6":                     "changes interface where that is not given",
+	"max_open_files":           "the process",
+	"user":                     "the process",
+	"pidfile":                  "the process",
+	"log_file":                 "the log",
+	"log_level":                "the log",
+	"log_level_logfile":        "the log",
+	"log_fmt":                  "the log",
+	"status_interface":         "the status server",
+	"status_port":              "the status server",
+	"status_pprof":             "the status server",
 }
 
 // reaches says which options a key reaches, and how.
@@ -138,7 +143,7 @@ func flatten(all map[string]string, path string, v reflect.Value) {
 		return
 	}
 	switch v.Interface().(type) {
-	case logrus.FieldLogger, zmtp.SocketType, nil: // the log, and what the proxies set themselves
+	case logrus.FieldLogger, zmtp.SocketType, func(bool), func(string, []byte), nil: // the log, what run and the proxies set
 	case func(context.Context, string, func(context.Context) error) error: // the supervisor's
 	case *buffers.Budget:
 		all[path] = fmt.Sprint(v.Interface().(*buffers.Budget).Limit())

@@ -11,9 +11,8 @@ import (
 
 	"salt-broker/config"
 	"salt-broker/internal/buffers"
+	"salt-broker/internal/masters"
 	"salt-broker/internal/supervise"
-	"salt-broker/pubproxy"
-	"salt-broker/retproxy"
 )
 
 // reloadWatcher is the service that reads the configuration again when somebody has asked for it.
@@ -49,10 +48,12 @@ func (w *reloadWatcher) service() supervise.Service {
 
 // reloading reads the configuration again and has the running broker follow it.
 type reloading struct {
-	options   config.Options
-	running   *atomic.Pointer[config.Config] // what holds; replaced, never changed
-	log       *logging
-	budget    *buffers.Budget
+	options config.Options
+	running *atomic.Pointer[config.Config] // what holds; replaced, never changed
+	log     *logging
+	budget  *buffers.Budget
+	masters *masters.Watch // it has both channels follow
+
 	publishes *publishChannel
 	requests  *requestChannel
 }
@@ -88,9 +89,7 @@ func (r *reloading) reload() {
 	r.running.Store(&now)
 	r.budget.SetLimit(now.MaxBufferedBytes)
 	boundMemory(now)
-	r.publishes.Apply(func(p *pubproxy.Proxy) { p.Apply(publishOptions(now, now.Masters()[0], r.budget, r.log)) })
-	r.requests.Apply(func(p *retproxy.Proxy) { p.Apply(requestOptions(now, now.Masters()[0], r.budget, r.log)) })
-
+	r.masters.Apply(watchOptions(now))
 	r.settle()
 
 	changed := "nothing has changed"
@@ -118,7 +117,9 @@ func (r *reloading) settle() {
 
 // follow is c with what can change while the broker runs as next has it.
 func follow(c, next config.Config) config.Config {
-	c.Master, c.MasterType = next.Master, next.MasterType
+	c.Master, c.MasterType, c.RandomMaster = next.Master, next.MasterType, next.RandomMaster
+	c.MasterAliveInterval, c.MasterAliveTimeout = next.MasterAliveInterval, next.MasterAliveTimeout
+	c.MasterFailback, c.MasterFailbackInterval = next.MasterFailback, next.MasterFailbackInterval
 	c.MasterPort, c.MasterPublishPort = next.MasterPort, next.MasterPublishPort
 	c.SourceAddress, c.ConnectTimeout = next.SourceAddress, next.ConnectTimeout
 	c.ReconDefault, c.ReconMax, c.ReconRandomize = next.ReconDefault, next.ReconMax, next.ReconRandomize

@@ -14,6 +14,7 @@ import (
 
 	"salt-broker/config"
 	"salt-broker/internal/buffers"
+	"salt-broker/internal/masters"
 	"salt-broker/internal/supervise"
 	"salt-broker/pubproxy"
 	"salt-broker/retproxy"
@@ -93,10 +94,17 @@ func start(ctx context.Context, c config.Config, o config.Options, owner *accoun
 	budget := buffers.New(c.MaxBufferedBytes, main)
 	var running atomic.Pointer[config.Config] // replaced by a reload
 	running.Store(&c)
+	var publishes *publishChannel
+	var requests *requestChannel
+	overMasters := masters.New(watchOptions(c), log.WithField("component", "masters"), func(m masters.Master) {
+		now := *running.Load() // both channels at once
+		publishes.Apply(func(p *pubproxy.Proxy) { p.Apply(publishOptions(now, configured(m), budget, log)) })
+		requests.Apply(func(p *retproxy.Proxy) { p.Apply(requestOptions(now, configured(m), budget, log)) })
+	}, func() uint64 { return requests.Stats().Replies })
 	newPublish := func() (*pubproxy.Proxy, error) { //nolint:contextcheck // opening a port does not wait for anything
-		now := *running.Load()
-		o := publishOptions(now, now.Masters()[0], budget, log)
+		o := publishOptions(*running.Load(), configured(overMasters.Serving()), budget, log)
 		o.Keep = supervise.Options{Log: log}.KeepLink
+		o.Master.Changed = overMasters.Nudge
 		p, err := pubproxy.New(o)
 		if err != nil {
 			return nil, cannotListen(err, "publish_port", c.PublishPort, "interface", c.Interface)
@@ -104,9 +112,9 @@ func start(ctx context.Context, c config.Config, o config.Options, owner *accoun
 		return p, nil
 	}
 	newRequest := func() (*retproxy.Proxy, error) { //nolint:contextcheck // opening a port does not wait for anything
-		now := *running.Load()
-		o := requestOptions(now, now.Masters()[0], budget, log)
+		o := requestOptions(*running.Load(), configured(overMasters.Serving()), budget, log)
 		o.Keep = supervise.Options{Log: log}.KeepLink
+		o.Master.Changed, o.MasterKey = overMasters.Nudge, overMasters.KeySeen
 		p, err := retproxy.New(o)
 		if err != nil {
 			return nil, cannotListen(err, "ret_port", c.RetPort, "interface", c.Interface)
@@ -121,10 +129,10 @@ func start(ctx context.Context, c config.Config, o config.Options, owner *accoun
 	if err != nil {
 		return err
 	}
-	publishes := supervise.NewChannel("publish", publish, newPublish)
-	requests := supervise.NewChannel("request", request, newRequest)
-	services := []supervise.Service{publishes, requests}
-	asked, err := openStatus(ctx, c, func() int { return running.Load().MaxInFlight }, publishes, requests, publish.Addr(), request.Addr(), budget, main)
+	publishes = supervise.NewChannel("publish", publish, newPublish)
+	requests = supervise.NewChannel("request", request, newRequest)
+	services := []supervise.Service{publishes, requests, overMasters}
+	asked, err := openStatus(ctx, c, func() int { return running.Load().MaxInFlight }, publishes, requests, overMasters, publish.Addr(), request.Addr(), budget, main)
 	if err != nil {
 		return err
 	}
@@ -156,7 +164,7 @@ func start(ctx context.Context, c config.Config, o config.Options, owner *accoun
 		defer watch.start(ctx)()
 	}
 	defer reports{publishes: publishes, requests: requests, log: main}.start(ctx)()
-	again := reloading{options: o, running: &running, log: log, budget: budget, publishes: publishes, requests: requests}
+	again := reloading{options: o, running: &running, log: log, budget: budget, masters: overMasters, publishes: publishes, requests: requests}
 	watcher := newReloadWatcher(again.reload)
 	s := serving{
 		log: log, drain: func() time.Duration { return running.Load().DrainTimeout }, reload: watcher.ask, twins: twinSignals,

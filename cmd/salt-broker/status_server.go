@@ -9,6 +9,7 @@ import (
 
 	"salt-broker/config"
 	"salt-broker/internal/buffers"
+	"salt-broker/internal/masters"
 	"salt-broker/internal/status"
 	"salt-broker/internal/supervise"
 	"salt-broker/pubproxy"
@@ -22,7 +23,7 @@ type (
 
 // openStatus opens the port where numbers and health are asked for; nil where the configuration has none.
 func openStatus(
-	ctx context.Context, c config.Config, maxInFlight func() int, publishes *publishChannel, requests *requestChannel, publish, request netip.AddrPort,
+	ctx context.Context, c config.Config, maxInFlight func() int, publishes *publishChannel, requests *requestChannel, overMasters *masters.Watch, publish, request netip.AddrPort,
 	budget *buffers.Budget, log logrus.FieldLogger,
 ) (*status.Server, error) {
 	if c.StatusPort == 0 {
@@ -40,6 +41,7 @@ func openStatus(
 		MaxInFlight: maxInFlight,
 		Publish:     publishes.Stats,
 		Request:     requests.Stats,
+		Masters:     overMasters.State,
 		Turned:      []func(context.Context) error{publishes.Turned, requests.Turned},
 		Restarts:    func() (uint64, uint64) { return publishes.Restarts(), requests.Restarts() },
 		Buffered:    func() (used, limit int64) { return budget.Used(), budget.Limit() },

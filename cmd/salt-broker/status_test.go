@@ -473,6 +473,14 @@ func TestStatusOnATerminal(t *testing.T) {
 	stamp := func(seconds int, layout string) string {
 		return began.Add(time.Duration(seconds) * time.Second).Local().Format(layout)
 	}
+	two.Masters = status.Masters{
+		Asked: true, Serving: "m2", Since: time.Date(2026, 11, 21, 12, 1, 0, 0, time.Local), FailoversTotal: map[string]uint64{"failed": 2, "failback": 1},
+		List: []status.Master{
+			{Name: "m1", Health: "down", Since: began, Paths: []status.Path{{}}},
+			{Name: "m2", Health: "up", Since: began, Serving: true, Paths: []status.Path{{LatencySeconds: 0.0123456}}},
+			{Name: "m3", Health: "unknown", Paths: []status.Path{{}}},
+		},
+	}
 	two.Ready = status.Verdict{Reasons: []status.Reason{{Check: status.CheckRequestLinks, Text: "a link is away\x1b[2J"}}}
 	for _, test := range []struct {
 		name string
@@ -506,6 +514,10 @@ events     ` + stamp(100, time.TimeOnly) + `  Master lost\x1b
 state      not everything works:
            a link is away\x1b[2J
 master     salt:4505, 2 of 3 links up
+           m1 is down for 1m50s
+           m2 is up for 1m50s, answers in 12.35ms, serves
+           m3 is unknown
+           m2 serves since 2026-11-21 12:01:00; 3 failovers
 minions    812 for publishes at 0.0.0.0:4505, 790 for requests at 0.0.0.0:4506
            3 lag, the last by 120 publishes with 1.5 KiB
 publishes  2.0/s (800 B/s) in, 1600.0/s (625 KiB/s) to minions

@@ -30,6 +30,7 @@ func statusText(report, last *status.Report) string {
 		t.row("", "%s", escaped(reason.Text))
 	}
 	t.row("master", "%s", t.master())
+	t.masters()
 	t.row("minions", "%d for publishes at %s, %d for requests at %s", p.Minions, escaped(p.Address), r.Minions, escaped(r.Address))
 	if p.Behind > 0 {
 		t.row("", "%d lag, the last by %d publishes with %s", p.Behind, p.LagMessages, bytesOf(float64(p.LagBytes)))
@@ -106,6 +107,39 @@ func (t *texter) master() string {
 		return "no links"
 	}
 	return fmt.Sprintf("%s, %d of %d links up", escaped(links[0].Master), len(links)-down, len(links))
+}
+
+// masters says of each what is known of it, where there are several or one is asked whether it lives.
+func (t *texter) masters() {
+	all := t.report.Masters
+	if !all.Asked {
+		return
+	}
+	for _, m := range all.List {
+		text := escaped(m.Name) + " is " + escaped(m.Health)
+		if m.Health != "unknown" {
+			text += fmt.Sprintf(" for %v", t.report.Now.Sub(m.Since).Round(time.Second))
+		}
+		for _, p := range m.Paths {
+			if p.LatencySeconds > 0 {
+				text += fmt.Sprintf(", answers in %v", time.Duration(p.LatencySeconds*float64(time.Second)).Round(10*time.Microsecond))
+			}
+		}
+		if m.Serving && len(all.List) > 1 {
+			text += ", serves"
+		}
+		t.row("", "%s", text)
+	}
+	if n := sumOf(all.FailoversTotal); n > 0 {
+		t.row("", "%s serves since %s; %d failovers", escaped(all.Serving), all.Since.Local().Format(time.DateTime), n)
+	}
+}
+
+func sumOf(counts map[string]uint64) (n uint64) {
+	for _, one := range counts {
+		n += one
+	}
+	return n
 }
 
 // count is a total, or what has come to it in a second.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"salt-broker/internal/master"
+	"salt-broker/internal/masters"
 )
 
 // turnTimeout is how long an event loop may take to turn before it counts as stuck. It is less than what the command
@@ -22,6 +23,7 @@ const (
 	CheckRequestPort  = "request_port"  // and for requests
 	CheckPublishLink  = "publish_link"  // the master is connected for publishes
 	CheckRequestLinks = "request_links" // and for requests, from every loop
+	CheckMasters      = "masters"       // the master that serves answers what it is asked (master_alive_interval)
 )
 
 // Verdict is the answer to a question of health.
@@ -92,7 +94,31 @@ func (s *Server) serves(live Verdict) Verdict {
 		}
 		reasons = append(reasons, Reason{CheckRequestLinks, text})
 	}
+	if text := unanswered(s.options.Masters()); text != "" {
+		reasons = append(reasons, Reason{CheckMasters, text})
+	}
 	return verdict(reasons)
+}
+
+// unanswered says that the master which serves does not answer, and that no other one does, or it would serve; "" when it
+// does, or has not been asked yet.
+func unanswered(all masters.State) string {
+	for _, m := range all.Masters {
+		if !m.Serving || m.Health != masters.Down {
+			continue
+		}
+		text := fmt.Sprintf("the master %s has not answered as it should since %s", m.Name, m.Since.UTC().Format(time.RFC3339))
+		for _, p := range m.Paths {
+			if p.LastError != nil {
+				text += ": " + p.LastError.Error()
+			}
+		}
+		if len(all.Masters) > 1 {
+			text += "; nor does another one"
+		}
+		return text
+	}
+	return ""
 }
 
 func downOf(links []master.State) (down []master.State) {

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"salt-broker/internal/master"
+	"salt-broker/internal/masters"
 	"salt-broker/internal/reactor"
 	"salt-broker/pubproxy"
 	"salt-broker/retproxy"
@@ -29,6 +30,7 @@ const patience = 20 * time.Second
 type broker struct {
 	publish pubproxy.Stats
 	request retproxy.Stats
+	masters masters.State
 	stuck   []error
 	// stopping says that it has been told to stop; restarts are those of each channel, beyond some.
 	stopping bool
@@ -41,6 +43,15 @@ func healthy() *broker {
 	up := master.State{Connected: true, Master: "salt:4505", Address: netip.MustParseAddrPort("192.0.2.1:4505"), Since: noon}
 	return &broker{
 		publish: pubproxy.Stats{Open: true, Minions: 3, Ends: map[string]uint64{"left": 2}, Master: up, Loops: make([]reactor.LoopStats, 1)},
+		masters: masters.State{
+			Asked: true, Serving: "m1", Since: noon, Moves: map[masters.Reason]uint64{masters.Failed: 1, masters.FailedBack: 0},
+			Masters: []masters.MasterState{
+				{Name: "m1", Serving: true, Health: masters.Up, Since: noon, Key: "aa:bb", Paths: []masters.PathState{{
+					Path: masters.Path{Publish: "m1:4505", Request: "m1:4506"}, Health: masters.Up, Probes: 5, Failures: 2, Latency: time.Millisecond,
+				}}},
+				{Name: "m2", Paths: []masters.PathState{{Path: masters.Path{Publish: "m2:4505", Request: "m2:4506"}}}},
+			},
+		},
 		request: retproxy.Stats{Open: true, Ends: map[string]uint64{"left": 1}, Links: []master.State{up, up}, Loops: make([]reactor.LoopStats, 2)},
 	}
 }
@@ -56,6 +67,7 @@ func (b *broker) options() Options {
 		PublishAddr: netip.MustParseAddrPort("192.0.2.2:4505"), RequestAddr: netip.MustParseAddrPort("192.0.2.2:4506"),
 		Publish:  func() pubproxy.Stats { return b.publish },
 		Request:  func() retproxy.Stats { return b.request },
+		Masters:  func() masters.State { return b.masters },
 		Turned:   b.turned(),
 		Buffered: func() (int64, int64) { return 12345, 67890 },
 		Restarts: func() (uint64, uint64) { return 5 + b.restarts, 7 + b.restarts },

@@ -8,6 +8,7 @@ import (
 
 	"salt-broker/internal/latency"
 	"salt-broker/internal/master"
+	"salt-broker/internal/masters"
 	"salt-broker/pubproxy"
 	"salt-broker/retproxy"
 )
@@ -30,10 +31,11 @@ type numbers struct {
 	request                          retproxy.Stats
 	publishRestarts, requestRestarts uint64
 	buffered, bufferedLimit          int64
+	masters                          masters.State
 }
 
 func (o *Options) numbers() *numbers {
-	n := &numbers{options: o, publish: o.Publish(), request: o.Request()}
+	n := &numbers{options: o, publish: o.Publish(), request: o.Request(), masters: o.Masters()}
 	n.publishRestarts, n.requestRestarts = o.Restarts()
 	n.buffered, n.bufferedLimit = o.Buffered()
 	return n
@@ -183,6 +185,64 @@ var metrics = []metric{
 		values: func(n *numbers, emit emit) {
 			emit(float64(n.publish.Master.Connections), publish)
 			emit(sumOf(n.request.Links, func(l master.State) uint64 { return l.Connections }), request)
+		},
+	},
+
+	{
+		name: "salt_broker_master_serving", kind: "gauge", labels: []string{"master"},
+		help: "Whether this master of the list serves: 1 or 0.",
+		values: func(n *numbers, emit emit) {
+			for _, m := range n.masters.Masters {
+				emit(oneIf(m.Serving), m.Name)
+			}
+		},
+	},
+	{
+		name: "salt_broker_master_up", kind: "gauge", labels: []string{"master"},
+		help: "Whether a master answers what it is asked: 1 or 0; nothing where it is not asked (master_alive_interval), or not yet.",
+		values: func(n *numbers, emit emit) {
+			for _, m := range n.masters.Masters {
+				if m.Health != masters.Unknown {
+					emit(oneIf(m.Health == masters.Up), m.Name)
+				}
+			}
+		},
+	},
+	{
+		name: "salt_broker_master_probe_seconds", kind: "gauge", labels: []string{"master", "path"},
+		help: "How long the last good answer of a master to a ping took; nothing where there was none.",
+		values: func(n *numbers, emit emit) {
+			for _, m := range n.masters.Masters {
+				for _, p := range m.Paths {
+					if p.Latency > 0 {
+						emit(p.Latency.Seconds(), m.Name, p.Request)
+					}
+				}
+			}
+		},
+	},
+	{
+		name: "salt_broker_master_probes_total", kind: "counter", labels: []string{"master", "path", "result"},
+		help: "How often a master was asked, and what came of it; nothing where it is not asked.",
+		values: func(n *numbers, emit emit) {
+			if !n.masters.Asked {
+				return
+			}
+			for _, m := range n.masters.Masters {
+				for _, p := range m.Paths {
+					emit(float64(p.Probes-p.Failures), m.Name, p.Request, "good")
+					emit(float64(p.Failures), m.Name, p.Request, "failed")
+				}
+			}
+		},
+	},
+	{
+		name: "salt_broker_master_failovers_total", kind: "counter", labels: []string{"reason"},
+		help: "How often another master began to serve, and why: failed, failback, configured.",
+		values: func(n *numbers, emit emit) {
+			for reason, count := range n.masters.Moves {
+				emit(float64(count), string(reason))
+			}
 		},
 	},
 

@@ -70,6 +70,14 @@ func TestMetrics(t *testing.T) {
 		`salt_broker_master_links{channel="request"} 2`,
 		`salt_broker_master_links_up{channel="request"} 1`,
 		`salt_broker_channel_restarts_total{channel="request"} 7`,
+		`salt_broker_master_serving{master="m1"} 1`,
+		`salt_broker_master_serving{master="m2"} 0`,
+		`salt_broker_master_up{master="m1"} 1`,
+		`salt_broker_master_probe_seconds{master="m1",path="m1:4506"} 0.001`,
+		`salt_broker_master_probes_total{master="m1",path="m1:4506",result="good"} 3`,
+		`salt_broker_master_probes_total{master="m1",path="m1:4506",result="failed"} 2`,
+		`salt_broker_master_failovers_total{reason="failed"} 1`,
+		`salt_broker_master_failovers_total{reason="failback"} 0`,
 		`salt_broker_request_queue_seconds_bucket{le="1.6e-05"} 3`,
 		`salt_broker_request_queue_seconds_bucket{le="134.217728"} 3`,
 		`salt_broker_request_queue_seconds_bucket{le="+Inf"} 4`,
@@ -79,6 +87,11 @@ func TestMetrics(t *testing.T) {
 	} {
 		if !slices.ContainsFunc(got, func(line string) bool { return strings.HasPrefix(line, want) }) {
 			t.Errorf("no %s in\n%s", want, strings.Join(got, "\n"))
+		}
+	}
+	for _, unknown := range []string{`salt_broker_master_up{master="m2"`, `salt_broker_master_probe_seconds{master="m2"`} {
+		if slices.ContainsFunc(got, func(line string) bool { return strings.HasPrefix(line, unknown) }) {
+			t.Errorf("%s, of which nothing is known", unknown)
 		}
 	}
 }
@@ -244,7 +257,8 @@ func TestReasonsFromTheStart(t *testing.T) {
 // bounded are the labels that there may be, and what bounds the number of their values. A peer can make up none.
 var bounded = map[string]string{
 	"channel": "two", "side": "two", "direction": "four", "reason": "constants", "loop": "the key loops",
-	"version": "one", "commit": "one", "go_version": "one",
+	"version": "one", "commit": "one", "go_version": "one", "result": "two",
+	"master": "the key master, 64", "path": "the key master, 16 for each of them",
 }
 
 // A label that a peer could fill would take memory of whoever scrapes, without end.

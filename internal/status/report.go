@@ -8,6 +8,7 @@ import (
 	"salt-broker/internal/heartbeat"
 	"salt-broker/internal/latency"
 	"salt-broker/internal/master"
+	"salt-broker/internal/masters"
 	"salt-broker/internal/reactor"
 )
 
@@ -31,6 +32,7 @@ type Report struct {
 	// BoundsSeconds are the bounds of the buckets of all Times.
 	BoundsSeconds []float64 `json:"bounds_seconds"`
 	Buffered      Buffered  `json:"buffered"`
+	Masters       Masters   `json:"masters"`
 	Publish       Publish   `json:"publish"`
 	Request       Request   `json:"request"`
 	// Events are the latest ones, the latest first. Reports at /history have null.
@@ -41,6 +43,36 @@ type Report struct {
 type Buffered struct {
 	Bytes      int64 `json:"bytes"`
 	LimitBytes int64 `json:"limit_bytes"`
+}
+
+// Masters are the masters of the list, and which of them serves.
+type Masters struct {
+	Asked          bool              `json:"asked"` // whether they are asked if they live
+	Serving        string            `json:"serving"`
+	Since          time.Time         `json:"since"`           // when that one began to serve
+	FailoversTotal map[string]uint64 `json:"failovers_total"` // by reason; those that never occurred are there with 0
+	List           []Master          `json:"list"`            // in the order that holds
+}
+
+// Master is one of the list.
+type Master struct {
+	Name    string    `json:"name"`
+	Serving bool      `json:"serving"`
+	Health  string    `json:"health"`         // up, down, or unknown
+	Since   time.Time `json:"since,omitzero"` // when Health became what it is
+	Key     string    `json:"key,omitempty"`
+	Paths   []Path    `json:"paths"`
+}
+
+// Path is a road to a master.
+type Path struct {
+	Publish        string  `json:"publish"`
+	Request        string  `json:"request"`
+	Health         string  `json:"health"`
+	ProbesTotal    uint64  `json:"probes_total"`
+	FailuresTotal  uint64  `json:"failures_total"`
+	LatencySeconds float64 `json:"latency_seconds"` // of the last good answer; 0: none
+	LastError      string  `json:"last_error,omitempty"`
 }
 
 // Channel is what is the same of both channels.
@@ -168,6 +200,7 @@ func (s *Server) report(ctx context.Context) Report {
 	report := Report{
 		Version: o.Version, Commit: o.Commit, Started: o.Started.UTC(), Now: time.Now().UTC(), Live: live, Ready: s.serves(live),
 		Buffered: Buffered{n.buffered, n.bufferedLimit},
+		Masters:  mastersOf(n.masters),
 		Publish: Publish{
 			Channel: Channel{
 				Address: o.PublishAddr.String(), Open: p.Open, Minions: p.Minions, AcceptedTotal: p.Accepted, EndedTotal: p.Ends,
@@ -200,6 +233,28 @@ func (s *Server) report(ctx context.Context) Report {
 		report.BoundsSeconds = append(report.BoundsSeconds, latency.Bound(i).Seconds())
 	}
 	return report
+}
+
+func mastersOf(all masters.State) Masters {
+	m := Masters{Asked: all.Asked, Serving: all.Serving, Since: all.Since.UTC(), FailoversTotal: map[string]uint64{}, List: []Master{}}
+	for reason, n := range all.Moves {
+		m.FailoversTotal[string(reason)] = n
+	}
+	for _, one := range all.Masters {
+		line := Master{Name: one.Name, Serving: one.Serving, Health: one.Health.String(), Since: one.Since.UTC(), Key: one.Key, Paths: []Path{}}
+		for _, p := range one.Paths {
+			road := Path{
+				Publish: p.Publish, Request: p.Request, Health: p.Health.String(), ProbesTotal: p.Probes, FailuresTotal: p.Failures,
+				LatencySeconds: p.Latency.Seconds(),
+			}
+			if p.LastError != nil {
+				road.LastError = p.LastError.Error()
+			}
+			line.Paths = append(line.Paths, road)
+		}
+		m.List = append(m.List, line)
+	}
+	return m
 }
 
 func linksOf(states ...master.State) []Link {

@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/sirupsen/logrus"
 
+	"salt-broker/internal/masters"
 	"salt-broker/pubproxy"
 	"salt-broker/retproxy"
 )
@@ -56,6 +57,8 @@ type Options struct {
 	// Publish and Request are what the channels have done. They are called from any goroutine and must not wait.
 	Publish func() pubproxy.Stats
 	Request func() retproxy.Stats
+	// Masters is what is known of the masters. It is called from any goroutine and must not wait.
+	Masters func() masters.State
 	// Turned are asked whether event loops turn: nil when all have turned since the call, an error that says which have not
 	// when ctx ends before.
 	Turned []func(ctx context.Context) error

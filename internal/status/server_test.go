@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"salt-broker/internal/master"
+	"salt-broker/internal/masters"
 )
 
 func TestHealth(t *testing.T) {
@@ -45,6 +46,14 @@ func TestHealth(t *testing.T) {
 			"1 of 2 links are down: the master salt:4506 is not connected for requests since 2026-11-21T12:00:00Z: connection refused",
 		},
 		{"no request links", func(b *broker) { b.request.Links = nil }, nil, []string{CheckRequestLinks}, "there is no link to the master for requests"},
+		{
+			"the master that serves does not answer", func(b *broker) {
+				b.masters.Masters[0].Health, b.masters.Masters[0].Paths[0].LastError = masters.Down, errTest
+			}, nil,
+			[]string{CheckMasters},
+			"the master m1 has not answered as it should since 2026-11-21T12:00:00Z: connection refused; nor does another one\n",
+		},
+		{"a spare does not answer", func(b *broker) { b.masters.Masters[1].Health = masters.Down }, nil, nil, ""},
 		{
 			"between two lives of both", func(b *broker) { *b = broker{} },
 			nil,

@@ -1,0 +1,342 @@
+package masters
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sync/errgroup"
+
+	"salt-broker/internal/master"
+	"salt-broker/internal/reactor"
+)
+
+const (
+	// again is the pause before an answer that speaks against what is known is checked, and the least between two probes of
+	// one path.
+	again = 300 * time.Millisecond
+	// eager is how often all are asked while none is up.
+	eager = 2 * time.Second
+)
+
+// Master is one of the list.
+type Master struct {
+	// Name is what the log, the status and the metrics call it. No two have the same.
+	Name string
+	// Paths are the roads to it, at least one. It is up when it answers by one of them.
+	Paths []Path
+}
+
+// Path is a road to a master: host:port of both ports.
+type Path struct{ Publish, Request string }
+
+// Options of a Watch.
+type Options struct {
+	// Masters are the list, in order; at least one. Without Failover the first one serves, whatever becomes of it.
+	Masters  []Master
+	Failover bool
+	// Random has the list shuffled once (Salt: random_master); with Failback the first one stays the first, as with Salt.
+	Random bool
+	// Failback gives an earlier master its place back when it has been up for FailbackAfter (Salt: master_failback,
+	// master_failback_interval).
+	Failback      bool
+	FailbackAfter time.Duration
+	// Interval is how often each path is asked; 0: never (Salt: master_alive_interval). Timeout is for one probe.
+	Interval, Timeout time.Duration
+	// Dial is how masters are reached: source address, keepalive. The rest is set here.
+	Dial master.Options
+}
+
+// Watch asks the masters and says which one serves. It is a service of the supervisor.
+type Watch struct {
+	log     logrus.FieldLogger
+	serve   func(Master)
+	replies func() uint64
+	ask     func(ctx context.Context, o master.Options, p Path, timeout time.Duration) (time.Duration, error)
+
+	mu      sync.Mutex
+	options Options // Masters in the order that holds
+	paths   [][]*path
+	choice  choice
+	since   time.Time // when the one that serves began to
+	moves   map[Reason]uint64
+	keys    keys
+	none    bool // it has been said that no master is up
+	// replaced is closed when the list or the pace is another one. Which channel it is says which list an answer is of.
+	replaced chan struct{}
+}
+
+// path is a road to a master, as it is followed.
+type path struct {
+	health
+	wake chan struct{} // has room for one: it is to be asked at once
+}
+
+// New makes a Watch that does nothing until Live is called. serve is told which master is to serve when that changes, and
+// with every Apply; calls follow each other, and it must neither wait nor call the Watch. replies counts what masters have
+// answered to anybody: while it grows, the master that serves is not dead, only busy. It is called from any goroutine.
+func New(o Options, log logrus.FieldLogger, serve func(Master), replies func() uint64) *Watch {
+	w := &Watch{
+		log: log, serve: serve, replies: replies, ask: ask,
+		since: time.Now(), moves: map[Reason]uint64{Failed: 0, FailedBack: 0, Configured: 0}, replaced: make(chan struct{}),
+	}
+	w.adopt(o, nil)
+	return w
+}
+
+// Serving is the master that serves. It is safe from any goroutine.
+func (w *Watch) Serving() Master {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.options.Masters[w.choice.serving]
+}
+
+// Apply has the watch follow other options while it runs. The master that serves goes on serving as long as it is in the
+// list; what is known of those that stay is kept. It is safe from any goroutine.
+func (w *Watch) Apply(o Options) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	before := w.options
+	was := before.Masters[w.choice.serving]
+	w.adopt(o, &was)
+	now := w.options.Masters[w.choice.serving]
+	if !same(was, now) {
+		w.moved(was, now, Configured, time.Time{})
+	}
+	w.serve(now)
+	close(w.replaced)
+	w.replaced = make(chan struct{})
+}
+
+// adopt makes o the options. What is known of masters that were there is kept.
+func (w *Watch) adopt(o Options, serving *Master) {
+	before, paths, choice := w.options.Masters, w.paths, w.choice
+	o.Masters = order(o, before)
+	w.options = o
+	w.choice.candidates, w.choice.serving = make([]candidate, len(o.Masters)), 0
+	w.choice.failback, w.choice.hold = o.Failback, o.FailbackAfter
+	w.paths = make([][]*path, len(o.Masters))
+	for i, m := range o.Masters {
+		for range m.Paths {
+			w.paths[i] = append(w.paths[i], &path{wake: make(chan struct{}, 1)})
+		}
+		j := slices.IndexFunc(before, func(b Master) bool { return same(b, m) })
+		if j < 0 || o.Interval == 0 {
+			continue
+		}
+		w.paths[i], w.choice.candidates[i] = paths[j], choice.candidates[j]
+	}
+	if serving != nil && o.Failover {
+		if i := slices.IndexFunc(o.Masters, func(m Master) bool { return same(m, *serving) }); i >= 0 {
+			w.choice.serving = i
+		} else if i := slices.IndexFunc(w.choice.candidates, func(c candidate) bool { return c.is == Up }); i >= 0 {
+			w.choice.serving = i
+		}
+	}
+}
+
+// order is the list as it holds: as it is, or shuffled. Those that were there keep their order in a shuffled list, so it is
+// shuffled once.
+func order(o Options, before []Master) []Master {
+	list := slices.Clone(o.Masters)
+	if !o.Random || !o.Failover {
+		return list
+	}
+	shuffled := list
+	if o.Failback {
+		shuffled = list[1:]
+	}
+	rand.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
+	place := func(m Master) int {
+		if i := slices.IndexFunc(before, func(b Master) bool { return b.Name == m.Name }); i >= 0 {
+			return i
+		}
+		return len(before)
+	}
+	slices.SortStableFunc(shuffled, func(a, b Master) int { return place(a) - place(b) })
+	return list
+}
+
+func same(a, b Master) bool { return a.Name == b.Name && slices.Equal(a.Paths, b.Paths) }
+
+// Name implements supervise.Service.
+func (w *Watch) Name() string { return "watch over the masters" }
+
+// Loss implements supervise.Service.
+func (w *Watch) Loss() string { return "no master was asked meanwhile and nobody was moved" }
+
+// Turned implements supervise.Service: there is no event loop.
+func (w *Watch) Turned(context.Context) error { return nil }
+
+// Live asks the masters until ctx ends, and returns nil then. It may be called again.
+func (w *Watch) Live(ctx context.Context) error {
+	for ctx.Err() == nil {
+		w.mu.Lock()
+		o, paths, replaced := w.options, w.paths, w.replaced
+		w.mu.Unlock()
+		life, end := context.WithCancel(ctx)
+		all, life := errgroup.WithContext(life)
+		for i, roads := range paths {
+			for j, p := range roads {
+				if o.Interval > 0 {
+					all.Go(func() error { return guarded(life, follower{w, o, p, i, j, replaced}.run) })
+				}
+			}
+		}
+		select {
+		case <-replaced:
+		case <-life.Done():
+		}
+		end()
+		if err := all.Wait(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// guarded turns a panic into an error: it ends the watch, which starts again, and not the process.
+func guarded(ctx context.Context, run func(context.Context)) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &reactor.PanicError{Value: p, Stack: debug.Stack()}
+		}
+	}()
+	run(ctx)
+	return nil
+}
+
+// Nudge has all masters asked at once: a link has ended or come about. It is safe from any goroutine and does not wait.
+func (w *Watch) Nudge(bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.wake()
+}
+
+func (w *Watch) wake() {
+	for _, roads := range w.paths {
+		for _, p := range roads {
+			select {
+			case p.wake <- struct{}{}:
+			default:
+			}
+		}
+	}
+}
+
+// follower asks by one path again and again.
+type follower struct {
+	watch         *Watch
+	options       Options
+	path          *path
+	master, place int             // of the path, in the list and in the master
+	replaced      <-chan struct{} // that of the list
+}
+
+func (f follower) run(ctx context.Context) {
+	w, o := f.watch, &f.options
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var last time.Time // when the last answer came
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-f.path.wake:
+			timer.Reset(max(0, again-time.Since(last)))
+			continue
+		case <-timer.C:
+		}
+		replies := w.replies()
+		took, err := w.ask(ctx, o.Dial, o.Masters[f.master].Paths[f.place], o.Timeout)
+		if ctx.Err() != nil {
+			return
+		}
+		last = time.Now()
+		timer.Reset(f.answered(took, err, w.replies() != replies))
+	}
+}
+
+// answered takes the outcome of a probe and returns when the next one is due. answers says that the master which serves has
+// answered somebody meanwhile.
+func (f follower) answered(took time.Duration, err error, answers bool) time.Duration {
+	w := f.watch
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.replaced != f.replaced {
+		return again // Apply has been here, and the end is near
+	}
+	if errors.As(err, new(silence)) && w.choice.serving == f.master && answers {
+		took, err = 0, nil
+	}
+	now := time.Now()
+	before := w.up()
+	changed := f.path.answered(now, took, err)
+	w.judge(f.master, now)
+	if before > 0 && w.up() == 0 {
+		w.wake() // from now on all are asked more often
+	}
+	if changed {
+		w.reportPath(f.master, f.place)
+	}
+	if f.master == w.choice.serving && f.path.against == 1 {
+		w.wake() // who may have to serve is to be known
+	}
+	if to, why, move := w.choice.decide(now); move && w.options.Failover {
+		from := w.choice.serving
+		w.choice.serving = to
+		w.moved(w.options.Masters[from], w.options.Masters[to], why, w.trouble(from))
+		w.serve(w.options.Masters[to])
+	}
+	w.reportNone()
+	switch {
+	case f.path.against > 0:
+		return min(again, w.options.Interval)
+	case w.up() == 0:
+		return min(eager, w.options.Interval)
+	}
+	return w.options.Interval
+}
+
+// judge makes of what is known of the paths what the master is.
+func (w *Watch) judge(i int, now time.Time) {
+	is, doubt := Down, true
+	for _, h := range w.paths[i] {
+		switch {
+		case h.is == Up:
+			is, doubt = Up, doubt && h.against > 0
+		case h.is == Unknown && is == Down:
+			is = Unknown
+		}
+	}
+	w.choice.candidates[i].doubt = doubt
+	if before := w.choice.candidates[i].is; before != is {
+		w.choice.judged(i, is, now)
+		w.report(i, before, now)
+	}
+}
+
+// up is how many masters are.
+func (w *Watch) up() (n int) {
+	for _, c := range w.choice.candidates {
+		if c.is == Up {
+			n++
+		}
+	}
+	return n
+}
+
+// trouble is when the answers began that made a master down: the first of them by any of its paths.
+func (w *Watch) trouble(i int) (first time.Time) {
+	for _, h := range w.paths[i] {
+		if first.IsZero() || h.first.Before(first) {
+			first = h.first
+		}
+	}
+	return first
+}

@@ -1,0 +1,462 @@
+package masters
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	logtest "github.com/sirupsen/logrus/hooks/test"
+
+	"salt-broker/internal/master"
+)
+
+// world is a Watch on a virtual clock, and masters that are what the test says.
+type world struct {
+	*Watch
+	t      *testing.T
+	hook   *logtest.Hook
+	count  atomic.Uint64 // replies to others
+	mu     sync.Mutex
+	is     map[string]behavior // by request address
+	asked  map[string]int
+	served []string
+	stop   func() error
+}
+
+type behavior uint8
+
+const (
+	good behavior = iota
+	refuses
+	mute
+	wrong
+	panics
+)
+
+var errRefused = errors.New("request port: connection refused")
+
+// listOf makes masters of names; a name with a plus has two paths.
+func listOf(names ...string) (list []Master) {
+	for _, name := range names {
+		m := Master{Name: name}
+		for path := range strings.SplitSeq(name, "+") {
+			m.Paths = append(m.Paths, Path{Publish: path + ":4505", Request: path + ":4506"})
+		}
+		list = append(list, m)
+	}
+	return list
+}
+
+func failover(names ...string) Options {
+	return Options{Masters: listOf(names...), Failover: true, FailbackAfter: time.Minute, Interval: 30 * time.Second, Timeout: 5 * time.Second}
+}
+
+// inWorld runs a test in a bubble with a clock of its own.
+func inWorld(t *testing.T, o Options, before map[string]behavior, test func(w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		log, hook := logtest.NewNullLogger()
+		log.SetLevel(logrus.DebugLevel)
+		w := &world{t: t, hook: hook, is: map[string]behavior{}, asked: map[string]int{}}
+		for name, is := range before {
+			w.is[name+":4506"] = is
+		}
+		w.Watch = New(o, log, func(m Master) { w.served = append(w.served, m.Name) }, w.count.Load)
+		w.Watch.ask = w.answer
+		ctx, cancel := context.WithCancel(context.Background()) //nolint:usetesting // that of the test ends outside of the bubble
+		ended := make(chan error, 1)
+		go func() { ended <- w.Live(ctx) }()
+		w.stop = sync.OnceValue(func() error {
+			cancel()
+			return <-ended
+		})
+		defer func() {
+			if err := w.stop(); err != nil {
+				t.Error(err)
+			}
+		}()
+		synctest.Wait()
+		test(w)
+	})
+}
+
+func (w *world) answer(ctx context.Context, _ master.Options, p Path, timeout time.Duration) (time.Duration, error) {
+	w.mu.Lock()
+	is := w.is[p.Request]
+	w.asked[p.Request]++
+	w.mu.Unlock()
+	switch is {
+	case refuses:
+		return 0, errRefused
+	case wrong:
+		return 0, errors.New("a ping is answered with something else")
+	case panics:
+		panic("on purpose")
+	case mute:
+		select {
+		case <-time.After(timeout):
+			return 0, silence{errors.New("no answer")}
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	default:
+		return time.Millisecond, nil
+	}
+}
+
+// become changes what masters are, all at once.
+func (w *world) become(is behavior, names ...string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, name := range names {
+		w.is[name+":4506"] = is
+	}
+}
+
+// after lets time pass and wants a master to serve then.
+func (w *world) after(d time.Duration, serves string) {
+	w.t.Helper()
+	time.Sleep(d)
+	synctest.Wait()
+	if got := w.Serving().Name; got != serves {
+		w.t.Fatalf("%s serves, want %s", got, serves)
+	}
+}
+
+// within wants a master to serve before d has passed, and returns how long it took.
+func (w *world) within(d time.Duration, serves string) time.Duration {
+	w.t.Helper()
+	began := time.Now()
+	for w.Serving().Name != serves {
+		if time.Since(began) > d {
+			w.t.Fatalf("%s serves after %v, want %s", w.Serving().Name, d, serves)
+		}
+		time.Sleep(10 * time.Millisecond)
+		synctest.Wait()
+	}
+	return time.Since(began)
+}
+
+// says wants so many lines of the log with a text.
+func (w *world) says(level logrus.Level, text string, times int) {
+	w.t.Helper()
+	n := 0
+	for _, e := range w.hook.AllEntries() {
+		if e.Level == level && strings.Contains(e.Message, text) {
+			n++
+		}
+	}
+	if n != times {
+		w.t.Errorf("%d lines say %q, want %d", n, text, times)
+	}
+}
+
+// A link that ends has all masters asked at once, whatever the interval is.
+func TestLostLink(t *testing.T) {
+	inWorld(t, failover("a", "b", "c"), nil, func(w *world) {
+		w.after(10*time.Second, "a")
+		w.become(refuses, "a", "b")
+		w.Nudge(false)
+		if took := w.within(time.Second, "c"); took > 2*again+20*time.Millisecond {
+			t.Errorf("it took %v", took)
+		}
+		w.says(logrus.InfoLevel, "another master serves", 1)
+		w.says(logrus.WarnLevel, "counts as down", 2)
+		if s := w.State(); s.Serving != "c" || s.Moves[Failed] != 1 || s.Masters[0].Health != Down || !s.Masters[2].Serving {
+			t.Errorf("%+v", s)
+		}
+		if !slices.Equal(w.served, []string{"c"}) {
+			t.Errorf("served %q", w.served)
+		}
+	})
+}
+
+// However often links end, no master is asked all the time.
+func TestNudgesAreRationed(t *testing.T) {
+	inWorld(t, failover("a", "b"), nil, func(w *world) {
+		time.Sleep(time.Second)
+		before := w.asked["a:4506"]
+		for range 1000 {
+			w.Nudge(false)
+			time.Sleep(time.Millisecond)
+		}
+		if n := w.asked["a:4506"] - before; n < 3 || n > 5 {
+			t.Errorf("asked %d times within a second", n)
+		}
+	})
+}
+
+// A master that says nothing is left after a probe and three time-outs.
+func TestMute(t *testing.T) {
+	inWorld(t, failover("a", "b"), nil, func(w *world) {
+		w.after(time.Second, "a")
+		w.become(mute, "a")
+		if took := w.within(time.Minute, "b"); took < 30*time.Second || took > 30*time.Second+3*5*time.Second+2*again {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+// When all go mute at once nobody is moved: what was known of the others is from before.
+func TestAllMute(t *testing.T) {
+	inWorld(t, failover("a", "b", "c"), nil, func(w *world) {
+		w.after(time.Second, "a")
+		w.become(mute, "a", "b", "c")
+		w.after(10*time.Minute, "a")
+		if len(w.served) != 0 {
+			t.Errorf("served %q", w.served)
+		}
+	})
+}
+
+// A master that is too busy for a probe is not dead as long as it answers others. It is only the one that serves for which
+// that counts, and only silence that it excuses.
+func TestBusy(t *testing.T) {
+	inWorld(t, failover("a", "b"), nil, func(w *world) {
+		w.become(mute, "a", "b")
+		stop := make(chan struct{})
+		go func() {
+			for {
+				select {
+				case <-stop:
+					return
+				case <-time.After(time.Second):
+					w.count.Add(1)
+				}
+			}
+		}()
+		w.after(10*time.Minute, "a")
+		if s := w.State(); s.Masters[0].Health != Up || s.Masters[1].Health != Down || s.Masters[0].Paths[0].Failures != 0 {
+			t.Errorf("%+v", s)
+		}
+		w.become(good, "b")
+		w.become(wrong, "a")
+		w.within(2*time.Minute, "b")
+		close(stop)
+	})
+}
+
+// One probe that fails, or two, move nobody.
+func TestHiccup(t *testing.T) {
+	inWorld(t, failover("a", "b"), nil, func(w *world) {
+		for range 100 {
+			w.become(wrong, "a")
+			w.Nudge(false)
+			time.Sleep(again + again/2) // two probes
+			w.become(good, "a")
+			w.after(2*time.Second, "a")
+		}
+		w.says(logrus.WarnLevel, "", 0)
+		if s := w.State().Masters[0].Paths[0]; s.Failures < 100 {
+			t.Errorf("%d failures", s.Failures)
+		}
+	})
+}
+
+// When none answers the last one keeps the minions, which is said once; all are asked more often, and the first that is
+// back serves.
+func TestNone(t *testing.T) {
+	inWorld(t, failover("a", "b", "c"), nil, func(w *world) {
+		w.after(time.Second, "a")
+		w.become(refuses, "a", "b", "c")
+		w.after(10*time.Minute, "a")
+		w.says(logrus.WarnLevel, "no master answers", 1)
+		w.become(good, "c")
+		if took := w.within(time.Minute, "c"); took > eager+again+20*time.Millisecond {
+			t.Errorf("it took %v", took)
+		}
+		w.says(logrus.InfoLevel, "a master of the list answers again", 1)
+	})
+}
+
+// So it is with one that was down before the others.
+func TestNoneAndOneLongBefore(t *testing.T) {
+	inWorld(t, failover("a", "b"), nil, func(w *world) {
+		w.become(refuses, "b")
+		w.after(5*time.Minute+29*time.Second, "a")
+		w.become(refuses, "a")
+		w.Nudge(false)
+		w.after(time.Second, "a")
+		w.become(good, "b")
+		if took := w.within(time.Minute, "b"); took > eager+again+20*time.Millisecond {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+// At the start nothing is known: the first answer decides.
+func TestStart(t *testing.T) {
+	inWorld(t, failover("a", "b"), map[string]behavior{"a": refuses}, func(w *world) {
+		if s := w.Serving().Name; s != "b" {
+			t.Errorf("%s serves", s)
+		}
+		w.says(logrus.WarnLevel, "no master answers", 0)
+	})
+}
+
+func TestFailbackOfTheWatch(t *testing.T) {
+	o := failover("a", "b")
+	o.Failback = true
+	inWorld(t, o, nil, func(w *world) {
+		w.become(refuses, "a")
+		w.Nudge(false)
+		w.after(time.Second, "b")
+		w.become(good, "a")
+		w.after(time.Minute, "b")
+		took := w.within(2*time.Minute, "a") + time.Minute
+		if took > time.Minute+2*o.Interval {
+			t.Errorf("it took %v", took)
+		}
+		if s := w.State(); s.Moves[FailedBack] != 1 || s.Moves[Failed] != 1 {
+			t.Errorf("%v", s.Moves)
+		}
+	})
+}
+
+// A master is up as long as it answers by one of its paths.
+func TestPaths(t *testing.T) {
+	inWorld(t, failover("a+b", "c"), nil, func(w *world) {
+		w.become(refuses, "a")
+		w.Nudge(false)
+		w.after(10*time.Second, "a+b")
+		w.says(logrus.WarnLevel, "a path to a master is down", 1)
+		w.become(refuses, "b")
+		w.Nudge(false)
+		w.after(10*time.Second, "c")
+		w.become(good, "b")
+		w.Nudge(true)
+		time.Sleep(time.Second)
+		w.says(logrus.InfoLevel, "a path to a master is up", 3) // two of them at the start
+		s := w.State().Masters[0]
+		if s.Health != Up || s.Paths[0].Health != Down || s.Paths[1].Health != Up || s.Paths[0].LastError == nil {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// One master is asked as well, and there is nobody to move to. Without an interval nobody is asked.
+func TestOneMaster(t *testing.T) {
+	o := failover("a")
+	o.Failover = false
+	inWorld(t, o, nil, func(w *world) {
+		w.become(refuses, "a")
+		w.after(10*time.Minute, "a")
+		if s := w.State(); !s.Asked || s.Masters[0].Health != Down {
+			t.Errorf("%+v", s)
+		}
+		w.says(logrus.WarnLevel, "", 1)
+	})
+	o.Interval = 0
+	inWorld(t, o, nil, func(w *world) {
+		w.Nudge(false)
+		w.after(10*time.Minute, "a")
+		if s := w.State(); s.Asked || s.Masters[0].Health != Unknown || len(w.asked) != 0 {
+			t.Errorf("%+v %v", s, w.asked)
+		}
+	})
+}
+
+// Without failover the first one serves, even when there are others.
+func TestWithoutFailover(t *testing.T) {
+	o := failover("a", "b")
+	o.Failover = false
+	inWorld(t, o, map[string]behavior{"a": refuses}, func(w *world) { w.after(time.Minute, "a") })
+}
+
+// Apply keeps who serves and what is known where it can. Probes of the old list count for nothing.
+func TestApply(t *testing.T) {
+	inWorld(t, failover("a", "b"), nil, func(w *world) {
+		w.become(refuses, "a")
+		w.Nudge(false)
+		w.after(time.Second, "b")
+		w.become(mute, "a")
+		w.Nudge(false)
+		time.Sleep(again + time.Second) // a probe is under way
+
+		w.Apply(failover("c", "b"))
+		w.after(time.Second, "b")
+		if s := w.State(); s.Masters[0].Name != "c" || s.Masters[1].Health != Up || s.Moves[Configured] != 0 {
+			t.Errorf("%+v", s)
+		}
+		w.Apply(failover("c", "d"))
+		w.after(0, "c")
+		if s := w.State(); s.Moves[Configured] != 1 {
+			t.Errorf("%+v", s)
+		}
+		w.become(refuses, "c")
+		w.Nudge(false)
+		w.after(time.Second, "d")
+
+		w.Apply(failover("x")) // the one that serves is gone, and nothing is known of the other
+		w.after(0, "x")
+		if got := fmt.Sprint(w.served); got != "[b b c d x]" { // every Apply says it, also when nothing changes
+			t.Errorf("served %s", got)
+		}
+	})
+}
+
+// A panic ends the watch with an error, and it can start again.
+func TestPanic(t *testing.T) {
+	inWorld(t, failover("a", "b"), map[string]behavior{"b": panics}, func(w *world) {
+		if err := w.stop(); err == nil || !strings.Contains(err.Error(), "on purpose") {
+			t.Errorf("%v", err)
+		}
+		w.become(good, "b")
+		ctx, cancel := context.WithCancel(context.Background()) //nolint:usetesting // as in inWorld
+		ended := make(chan error, 1)
+		go func() { ended <- w.Live(ctx) }()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if s := w.State(); s.Masters[1].Health != Up {
+			t.Errorf("%+v", s)
+		}
+		cancel()
+		w.stop = func() error { return <-ended }
+	})
+}
+
+func TestOrder(t *testing.T) {
+	names := func(list []Master) (s string) {
+		for _, m := range list {
+			s += m.Name
+		}
+		return s
+	}
+	o := failover("a", "b", "c", "d", "e", "f")
+	if got := names(order(o, nil)); got != "abcdef" {
+		t.Errorf("%s", got)
+	}
+	o.Random = true
+	seen, first := map[string]bool{}, map[byte]bool{}
+	for range 200 {
+		got := names(order(o, nil))
+		seen[got], first[got[0]] = true, true
+		if again := names(order(o, order(o, listOf(strings.Split(got, "")...)))); again != got {
+			t.Fatalf("%s is shuffled again: %s", got, again)
+		}
+	}
+	if len(seen) < 100 || len(first) != 6 {
+		t.Errorf("%d orders, %d first ones", len(seen), len(first))
+	}
+	o.Failback = true
+	for range 100 {
+		if got := names(order(o, nil)); got[0] != 'a' {
+			t.Fatalf("%s", got)
+		}
+	}
+	if names(o.Masters) != "abcdef" {
+		t.Error("the caller's list is shuffled")
+	}
+	o.Failover = false
+	if got := names(order(o, nil)); got != "abcdef" {
+		t.Errorf("without failover %s", got)
+	}
+}
