@@ -77,6 +77,8 @@ type settings struct {
 	config.Config
 	loops int
 	way   time.Duration // to the master, in each direction
+	paths []*way        // to its publish port; none: straight to it
+	hold  time.Duration
 }
 
 func defaults() settings {
@@ -97,11 +99,16 @@ func startBroker(t *testing.T, m *sim.Master, s settings) *broker {
 	backoff := master.Backoff{Default: 10 * time.Millisecond, Max: 50 * time.Millisecond}
 	var b broker
 	var err error
+	var paths []string
+	for _, w := range s.paths {
+		paths = append(paths, w.addr().String())
+	}
 	b.publish, err = pubproxy.New(pubproxy.Options{
 		Listen: "127.0.0.1:0", Backlog: s.Backlog, HandshakeTimeout: s.HandshakeTimeout,
 		HeartbeatInterval: s.HeartbeatInterval, HeartbeatTimeout: s.HeartbeatTimeout,
 		Master: master.Options{Address: m.PublishAddr().String(), Backoff: backoff, Log: silent},
-		Loops:  s.loops, HWM: s.PubHWM, LogBytes: s.PubLogSize, MaxLost: s.MaxLostPublishes,
+		Paths:  paths, Hold: s.hold,
+		Loops: s.loops, HWM: s.PubHWM, LogBytes: s.PubLogSize, MaxLost: s.MaxLostPublishes,
 		MaxMessage: s.MaxMessageSize, MaxSubscriptions: s.MaxSubscriptions, Log: silent,
 	})
 	must(t, err)

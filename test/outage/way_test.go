@@ -17,17 +17,55 @@ type way struct {
 
 	mu    sync.Mutex
 	conns map[net.Conn]bool // nil: it has ended
+	shut  bool              // it refuses who comes
+	mute  bool              // it carries nothing, and says nothing of that
 }
 
 // startWay returns where the way begins.
 func startWay(t *testing.T, to netip.AddrPort, delay time.Duration) netip.AddrPort {
+	t.Helper()
+	return newWay(t, to, delay).addr()
+}
+
+func newWay(t *testing.T, to netip.AddrPort, delay time.Duration) *way {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	w := &way{to: to, delay: delay, listener: ln, conns: map[net.Conn]bool{}}
 	w.running.Go(w.accept)
 	t.Cleanup(w.end)
-	return ln.Addr().(*net.TCPAddr).AddrPort()
+	return w
+}
+
+func (w *way) addr() netip.AddrPort { return w.listener.Addr().(*net.TCPAddr).AddrPort() }
+
+// cut loses what is on the way, and lets nobody pass until open.
+func (w *way) cut() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.shut = true
+	for c := range w.conns {
+		_ = c.Close()
+	}
+}
+
+func (w *way) open() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.shut = false
+}
+
+// silence has the way carry nothing any more, while its connections stay.
+func (w *way) silence() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.mute = true
+}
+
+func (w *way) silent() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.mute
 }
 
 func (w *way) end() {
@@ -53,14 +91,17 @@ func (w *way) accept() {
 			continue
 		}
 		w.mu.Lock()
-		over := w.conns == nil
-		if !over {
+		over, shut := w.conns == nil, w.shut
+		if !over && !shut {
 			w.conns[near], w.conns[far] = true, true
 		}
 		w.mu.Unlock()
-		if over {
+		if over || shut {
 			_, _ = near.Close(), far.Close()
-			return
+			if over {
+				return
+			}
+			continue
 		}
 		w.running.Go(func() { w.carry(near, far) })
 		w.running.Go(func() { w.carry(far, near) })
@@ -80,6 +121,9 @@ func (w *way) carry(from, to net.Conn) {
 		defer w.close(from, to)
 		for p := range parcels {
 			time.Sleep(time.Until(p.due)) // the delay itself
+			if w.silent() {
+				continue
+			}
 			if _, err := to.Write(p.bytes); err != nil {
 				return
 			}
