@@ -227,6 +227,23 @@ func TestMetricsOfARunningBroker(t *testing.T) {
 	}
 	has(`salt_broker_connections_ended_total{channel="publish",reason="not_zmtp"} 1`)
 	has(`salt_broker_minions{channel="publish"} 0`)
+	// Loops that have nothing to do turn once a second, or an alert could not tell them from stuck ones.
+	before := counters(t, l)
+	for late := time.Now().Add(patience); ; {
+		idle, now := 0, counters(t, l)
+		for name, n := range before {
+			if strings.HasPrefix(name, "salt_broker_loop_turns_total") && now[name] == n {
+				idle++
+			}
+		}
+		if idle == 0 {
+			break
+		}
+		if time.Now().After(late) {
+			t.Fatalf("%d loops do not turn: %v", idle, now)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
 	if code, _ := fetch(t, l, "/debug/pprof/"); code != http.StatusNotFound {
 		t.Errorf("profiles without status_pprof: %d", code)
 	}
