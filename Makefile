@@ -55,12 +55,12 @@ demo: ## a stand-in master and minions through a real broker
 	$(GO) run ./cmd/salt-broker demo
 
 .PHONY: interop
-interop: ## real processes as peers: libzmq, and Salt where it is installed
+interop: bin/nfpm ## real processes as peers: libzmq, and Salt where it is installed
 	$(GO) test -count=1 -shuffle=on -timeout=180s ./test/...
 
 # Part of `make interop` as well.
 .PHONY: service
-service: ## the rpm under a real systemd, as root: test/service/README.rst
+service: bin/nfpm ## the packages under a real systemd, as root: test/service/README.rst
 	SALT_BROKER_REQUIRE_TOOLS=1 $(GO) test -v -count=1 -timeout=180s ./test/service
 
 # The short form of it is part of `make interop`.

@@ -76,6 +76,8 @@ func (l *life) install() {
 	t := l.t
 	l.run("rpm", "-U", "/root/stand.rpm")
 	l.write(t, "/etc/systemd/system-preset/10-broker.preset", "enable "+unit+"\n")
+	makeDirs(t, l.path(filepath.Dir(log)))
+	l.write(t, log, "of an earlier broker, root's\n")
 	l.run("rpm", "-U", "/root/old.rpm")
 	if said, err := l.try("rpm", "-V", "salt-broker"); err != nil {
 		t.Errorf("what is installed is not what is in the package: %s", said)
@@ -223,7 +225,7 @@ func (l *life) logs() {
 	if said := l.run("journalctl", "--no-pager", "--unit="+unit); !strings.Contains(said, starts) {
 		t.Errorf("the journal does not say %q: %s", starts, said)
 	}
-	if text := l.read(t, log); !strings.Contains(text, starts) {
+	if text := l.read(t, log); !strings.HasPrefix(text, "of an earlier broker") || !strings.Contains(text, starts) {
 		t.Errorf("the file does not say %q", starts)
 	}
 }
