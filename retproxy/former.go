@@ -22,6 +22,7 @@ func (s Stats) After(former Stats) Stats {
 	s.Late += former.Late
 	s.Overdue += former.Overdue
 	s.LostWithLink += former.LostWithLink
+	s.TracesIgnored += former.TracesIgnored
 	s.Accepted += former.Accepted
 	s.MinionBeats = s.MinionBeats.Plus(former.MinionBeats)
 	s.MasterBeats = s.MasterBeats.Plus(former.MasterBeats)

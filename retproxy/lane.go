@@ -32,6 +32,7 @@ type lane struct {
 	account                  *buffers.Account
 	minionWatch, masterWatch *heartbeat.Watch
 	size                     size
+	traces                   traces
 	spares                   []*request
 	draining                 bool
 	drained                  chan<- struct{}
@@ -55,6 +56,7 @@ type counters struct {
 	late                   atomic.Uint64
 	overdue                atomic.Uint64
 	lostWithLink           atomic.Uint64
+	tracesIgnored          atomic.Uint64
 	waiting                atomic.Int64
 	inFlight               atomic.Int64
 }

@@ -305,6 +305,8 @@ func (k *link) Command(name, data []byte) error {
 		}
 	case zmtp.CommandForgot:
 		k.forgot(data)
+	case zmtp.CommandHop:
+		k.passHop(data)
 	}
 	return nil
 }

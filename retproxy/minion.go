@@ -32,6 +32,7 @@ type minion struct {
 
 	speaks31 bool // knows PING
 	many     bool // not a REQ: has the requests of many minions, perhaps
+	traces   bool // has sent TRACE, and may get zmtp.CommandHop
 	broker   bool // it is one, and understands zmtp.CommandForgot
 	paused   bool // not read from
 	excused  bool // not watched, because its PONGs are not read
@@ -143,6 +144,8 @@ func (m *minion) Command(name, data []byte) error {
 		m.broker = m.many
 	case zmtp.CommandForget:
 		return m.forget(data)
+	case zmtp.CommandTrace:
+		return m.trace(data)
 	case zmtp.CommandPong:
 		m.lane.minionWatch.Ponged()
 	}

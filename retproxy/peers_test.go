@@ -132,6 +132,9 @@ type saltMaster struct {
 	stuck chan struct{}
 	// mute has it answer no PING. Set before the proxy starts.
 	mute bool
+	// broker has it say that it is one, and told takes what it is told as such. Set before open.
+	broker bool
+	told   chan string
 	// trip is how long it takes over a PONG, which has the context of its PING. Set before the proxy connects.
 	trip time.Duration
 
@@ -177,7 +180,7 @@ func absentMaster(tb testing.TB) *saltMaster {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	m := &saltMaster{t: tb, addr: port.Addr().String(), asked: make(chan *ask, 1<<16), links: map[*saltLink]bool{}}
+	m := &saltMaster{t: tb, addr: port.Addr().String(), asked: make(chan *ask, 1<<16), told: make(chan string, 1<<10), links: map[*saltLink]bool{}}
 	tb.Cleanup(func() { m.stop(); m.wg.Wait(); port.Close() })
 	return m
 }
@@ -234,6 +237,16 @@ func (m *saltMaster) cut() {
 	m.now = 0
 }
 
+// all are the links that there are.
+func (m *saltMaster) all() (links []*saltLink) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for k := range m.links {
+		links = append(links, k)
+	}
+	return links
+}
+
 func (k *saltLink) serve() {
 	defer func() {
 		_ = k.nc.Close()
@@ -241,7 +254,11 @@ func (k *saltLink) serve() {
 		delete(k.master.links, k)
 		k.master.mu.Unlock()
 	}()
-	if _, err := k.nc.Write(zmtp.AppendReady(zmtp.AppendGreeting(nil), zmtp.ROUTER)); err != nil {
+	ready := zmtp.AppendReady
+	if k.master.broker {
+		ready = zmtp.AppendBrokerReady
+	}
+	if _, err := k.nc.Write(ready(zmtp.AppendGreeting(nil), zmtp.ROUTER)); err != nil {
 		return
 	}
 	var s zmtp.Stream
@@ -310,7 +327,10 @@ func (k *saltSink) Command(name, data []byte) error {
 		k.master.pongs = append(k.master.pongs, bytes.Clone(data))
 		k.master.mu.Unlock()
 	default:
-		return fmt.Errorf("%s, which is nothing for a master", name)
+		if !k.master.broker {
+			return fmt.Errorf("%s, which is nothing for a master", name)
+		}
+		k.master.told <- string(name) + " " + string(data)
 	}
 	return nil
 }
@@ -391,6 +411,7 @@ type peer struct {
 	pings    int
 	pongs    [][]byte
 	forgot   []string
+	hops     [][]byte
 	ready    bool
 }
 
@@ -494,6 +515,8 @@ func (p *peer) Command(name, data []byte) error {
 		p.pongs = append(p.pongs, bytes.Clone(data))
 	case zmtp.CommandForgot:
 		p.forgot = append(p.forgot, string(data))
+	case zmtp.CommandHop:
+		p.hops = append(p.hops, bytes.Clone(data))
 	default:
 		return fmt.Errorf("the proxy says %s", name)
 	}

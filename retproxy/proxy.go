@@ -67,6 +67,8 @@ type Options struct {
 	// MasterKey, when set, is told of the public key that the master at an address shows in its replies to _auth, in PEM,
 	// valid during the call: once for each link, and when it changes. It is called on an event loop and must not wait long.
 	MasterKey func(address string, pem []byte)
+	// Name and Version are what a trace says of this broker.
+	Name, Version string
 	// Log gets lines about the links and about peers.
 	Log logrus.FieldLogger
 }
@@ -84,30 +86,31 @@ type Proxy struct {
 
 // Stats is a snapshot of what a proxy has done since it started.
 type Stats struct {
-	Open         bool   // the port takes connections
-	Minions      int    // connections now, handshakes included
-	Requests     uint64 // from minions
-	RequestBytes uint64
-	SentBytes    uint64 // of requests, to the master; QueueTime counts the messages
-	Replies      uint64 // from the master
-	ReplyBytes   uint64
-	Answers      uint64 // of them: given to a minion
-	AnswerBytes  uint64
-	Waiting      int              // requests here now, for a place at the master
-	InFlight     int              // requests at the master now
-	TooLarge     uint64           // requests that were refused, of a peer that has many: see size.go
-	Forgotten    uint64           // requests whose minion left, or asked anew, while they waited here or at a broker above: the master does not get them
-	Unwanted     uint64           // replies for a minion that has left
-	Unroutable   uint64           // replies without a routing frame of this broker
-	Late         uint64           // replies after the deadline, passed on all the same
-	Overdue      uint64           // places at the master given up at the deadline
-	LostWithLink uint64           // requests at the master when their link ended: not answered, not sent again
-	Accepted     uint64           // connections that came, those that were refused included
-	MinionBeats  heartbeat.Counts // heartbeats with minions
-	MasterBeats  heartbeat.Counts // and with the master
-	Ends         map[string]uint64
-	Links        []master.State
-	Loops        []reactor.LoopStats
+	Open          bool   // the port takes connections
+	Minions       int    // connections now, handshakes included
+	Requests      uint64 // from minions
+	RequestBytes  uint64
+	SentBytes     uint64 // of requests, to the master; QueueTime counts the messages
+	Replies       uint64 // from the master
+	ReplyBytes    uint64
+	Answers       uint64 // of them: given to a minion
+	AnswerBytes   uint64
+	Waiting       int              // requests here now, for a place at the master
+	InFlight      int              // requests at the master now
+	TooLarge      uint64           // requests that were refused, of a peer that has many: see size.go
+	Forgotten     uint64           // requests whose minion left, or asked anew, while they waited here or at a broker above: the master does not get them
+	Unwanted      uint64           // replies for a minion that has left
+	Unroutable    uint64           // replies without a routing frame of this broker
+	Late          uint64           // replies after the deadline, passed on all the same
+	Overdue       uint64           // places at the master given up at the deadline
+	LostWithLink  uint64           // requests at the master when their link ended: not answered, not sent again
+	TracesIgnored uint64           // TRACE beyond what a lane answers in a second
+	Accepted      uint64           // connections that came, those that were refused included
+	MinionBeats   heartbeat.Counts // heartbeats with minions
+	MasterBeats   heartbeat.Counts // and with the master
+	Ends          map[string]uint64
+	Links         []master.State
+	Loops         []reactor.LoopStats
 
 	// QueueTime is how long requests that were given to the master had waited here. MasterTime is how long their replies
 	// took from there; those that came after the deadline are not in it.
@@ -276,6 +279,7 @@ func (p *Proxy) Stats() Stats {
 		s.Late += l.late.Load()
 		s.Overdue += l.counters.overdue.Load()
 		s.LostWithLink += l.lostWithLink.Load()
+		s.TracesIgnored += l.tracesIgnored.Load()
 		s.MasterBeats = s.MasterBeats.Plus(l.masterWatch.Counts())
 		s.QueueTime = s.QueueTime.Plus(l.queueTime.Histogram())
 		s.MasterTime = s.MasterTime.Plus(l.masterTime.Histogram())

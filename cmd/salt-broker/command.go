@@ -54,7 +54,8 @@ func newCommand() *cobra.Command {
 	root.Version = versionOf(buildInfo())
 	root.SetVersionTemplate("salt-broker {{.Version}}\n")
 	root.Flags().Bool("version", false, "say the version and exit")
-	root.AddCommand(newRunCommand(), newCheckConfigCommand(), newHealthCommand(), newStatusCommand(), newDemoCommand(),
+	root.AddCommand(newRunCommand(), newCheckConfigCommand(), newHealthCommand(), newStatusCommand(), newTraceCommand(),
+		newDemoCommand(),
 		newVersionCommand())
 	return root
 }

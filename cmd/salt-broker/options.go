@@ -2,6 +2,7 @@ package main
 
 import (
 	"net"
+	"os"
 	"runtime"
 
 	"github.com/sirupsen/logrus"
@@ -65,8 +66,19 @@ func requestOptions(c config.Config, m config.Master, b *buffers.Budget, log log
 		DrainTimeout:      c.DrainTimeout,
 		CloseOnMasterLoss: c.OnMasterLoss == config.OnMasterLossClose,
 		MasterLossAfter:   c.OnMasterLossAfter,
+		Name:              hostname(),
+		Version:           versionOf(buildInfo()),
 		Log:               log,
 	}
+}
+
+// hostname is what other brokers know this one by.
+func hostname() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "?"
+	}
+	return name
 }
 
 // masterOptions is how either channel reaches its port of the master.

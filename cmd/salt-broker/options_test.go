@@ -132,6 +132,8 @@ func optionsOf(c config.Config) map[string]string {
 	all := map[string]string{}
 	flatten(all, "pub", reflect.ValueOf(publishOptions(c, c.Masters()[0], buffers.New(c.MaxBufferedBytes, log), log)))
 	flatten(all, "ret", reflect.ValueOf(requestOptions(c, c.Masters()[0], buffers.New(c.MaxBufferedBytes, log), log)))
+	delete(all, "ret.Name") // of the machine and of the program
+	delete(all, "ret.Version")
 	return all
 }
 

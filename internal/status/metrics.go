@@ -363,6 +363,11 @@ var metrics = []metric{
 			emit(float64(n.request.Unroutable), "unroutable")
 		},
 	},
+	{
+		name: "salt_broker_traces_ignored_total", kind: "counter",
+		help:   "Traces that were not answered: a loop answers 100 in a second.",
+		values: func(n *numbers, emit emit) { emit(float64(n.request.TracesIgnored)) },
+	},
 
 	// The event loops.
 

@@ -168,6 +168,7 @@ type Request struct {
 	RepliesDroppedTotal  RepliesDropped  `json:"replies_dropped_total"`
 	OverdueTotal         uint64          `json:"overdue_total"`
 	LateTotal            uint64          `json:"late_total"`
+	TracesIgnoredTotal   uint64          `json:"traces_ignored_total"`
 	Queue                Times           `json:"queue"`
 	AtMaster             Times           `json:"at_master"`
 }
@@ -225,7 +226,7 @@ func (s *Server) report(ctx context.Context) Report {
 			FromMaster: Flow{r.Replies, r.ReplyBytes}, ToMinions: Flow{r.Answers, r.AnswerBytes},
 			RequestsDroppedTotal: RequestsDropped{r.Forgotten, r.TooLarge, r.LostWithLink},
 			RepliesDroppedTotal:  RepliesDropped{r.Unwanted, r.Unroutable},
-			OverdueTotal:         r.Overdue, LateTotal: r.Late,
+			OverdueTotal:         r.Overdue, LateTotal: r.Late, TracesIgnoredTotal: r.TracesIgnored,
 			Queue: TimesOf(r.QueueTime), AtMaster: TimesOf(r.MasterTime),
 		},
 	}

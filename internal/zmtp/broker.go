@@ -16,6 +16,13 @@ const (
 	// CommandForgot names, in the same way, a request that the upper is not to be waited for any more, behind a byte that
 	// says why.
 	CommandForgot = "FORGOT"
+
+	// CommandTrace asks each broker on the way to the master who it is; anyone may send it to who is a broker. Its data
+	// are how many brokers it may pass, in one byte, and behind that 8 bytes for each that it has passed, its own.
+	CommandTrace = "TRACE"
+	// CommandHop is the answer of one broker. Its data are how many brokers there are on the way back, in one byte, and
+	// their 8 bytes each, of which each takes its own away; then who it is, up to the end.
+	CommandHop = "HOP"
 )
 
 // BrokerLevel is what we understand of brokers. A higher one understands that, too.
