@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"salt-broker/internal/masters"
 	"salt-broker/internal/status"
 )
 
@@ -18,7 +19,7 @@ func TestCountersOutliveAChannel(t *testing.T) {
 	server, err := status.New(t.Context(), status.Options{
 		Listen: "127.0.0.1:0", Publish: r.publish.Stats, Request: r.request.Stats, MaxInFlight: func() int { return 100 },
 		Restarts: func() (uint64, uint64) { return r.publish.Restarts(), r.request.Restarts() },
-		Buffered: func() (int64, int64) { return 0, 0 }, Log: r.log,
+		Buffered: func() (int64, int64) { return 0, 0 }, Masters: func() masters.State { return masters.State{} }, Log: r.log,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -19,6 +19,7 @@ import (
 	"salt-broker/internal/heartbeat"
 	"salt-broker/internal/latency"
 	"salt-broker/internal/master"
+	"salt-broker/internal/masters"
 	"salt-broker/internal/reactor"
 	"salt-broker/internal/status"
 	"salt-broker/pubproxy"
@@ -30,6 +31,7 @@ type actor struct {
 	mu       sync.Mutex
 	publish  pubproxy.Stats
 	request  retproxy.Stats
+	masters  masters.State
 	restarts uint64
 	stuck    bool
 
@@ -59,6 +61,10 @@ func startActor(t *testing.T) *actor {
 		Listen: "127.0.0.1:0", Version: "1.2.3", Started: time.Now(), MaxInFlight: func() int { return 64 }, Log: log,
 		PublishAddr: netip.MustParseAddrPort("192.0.2.2:4505"), RequestAddr: netip.MustParseAddrPort("192.0.2.2:4506"),
 		Buffered: func() (int64, int64) { return 0, 1 << 30 },
+		Masters: func() (s masters.State) {
+			a.act(func() { s = a.masters; s.Masters = slices.Clone(s.Masters) })
+			return s
+		},
 		Publish: func() (s pubproxy.Stats) {
 			a.act(func() { s = a.publish; s.Ends = maps.Clone(s.Ends) })
 			return s
