@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"salt-broker/internal/masters"
 )
 
 const (
@@ -149,6 +151,7 @@ func changes(before, now *Report) (all []change) {
 			say("The %s port takes connections again", c.name)
 		}
 	}
+	all = append(all, mastersChanged(&before.Masters, &now.Masters)...)
 	totals := map[counted]uint64{}
 	for _, w := range worries(before) {
 		totals[w.counted] = w.total
@@ -163,6 +166,34 @@ func changes(before, now *Report) (all []change) {
 		say("%s", now.Live.texts())
 	case !before.Live.OK && now.Live.OK:
 		say("All event loops turn again")
+	}
+	return all
+}
+
+// mastersChanged says which masters answer no more, or again, and that another one serves.
+func mastersChanged(before, now *Masters) (all []change) {
+	health := map[string]string{}
+	for _, m := range before.List {
+		health[m.Name] = m.Health
+	}
+	for _, m := range now.List {
+		was, known := health[m.Name]
+		switch {
+		case !known || m.Health == was:
+		case m.Health == masters.Down.String():
+			why := ""
+			for _, p := range m.Paths {
+				if p.LastError != "" {
+					why = ": " + p.LastError
+				}
+			}
+			all = append(all, change{text: "The master " + m.Name + " does not answer" + why})
+		case was == masters.Down.String():
+			all = append(all, change{text: "The master " + m.Name + " answers again"})
+		}
+	}
+	if before.Serving != "" && now.Serving != before.Serving {
+		all = append(all, change{text: "The master " + now.Serving + " serves, and " + before.Serving + " no more"})
 	}
 	return all
 }

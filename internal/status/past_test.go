@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"salt-broker/internal/masters"
 	"salt-broker/internal/reactor"
 )
 
@@ -84,6 +85,20 @@ func TestChanges(t *testing.T) {
 			"Publish link given up: 1 (heartbeat_timeout)", "Request links given up: 2 (heartbeat_timeout)",
 			"Publish connections ended: 8 (denied)", "Publish connections ended: 1 (too_slow)", "Request connections ended: 3 (not_zmtp)",
 		}, nil},
+		{
+			"a master fails, and another one serves", func(b *broker) {
+				list := slices.Clone(b.masters.Masters)
+				list[0].Health, list[0].Serving = masters.Down, false
+				list[0].Paths = []masters.PathState{{LastError: errTest}}
+				list[1].Health, list[1].Serving = masters.Up, true
+				b.masters.Masters, b.masters.Serving = list, "m2"
+			},
+			[]string{"The master m1 does not answer: connection refused", "The master m2 serves, and m1 no more"},
+			[]string{"The master m1 answers again", "The master m1 serves, and m2 no more"},
+		},
+		{"another list of masters", func(b *broker) {
+			b.masters.Masters = []masters.MasterState{{Name: "m1", Health: masters.Up, Serving: true}, {Name: "m9", Health: masters.Down}}
+		}, nil, nil},
 		{
 			"restarts", func(b *broker) { b.restarts = 2 },
 			[]string{"Publish channel restarted: 2 (failed)", "Request channel restarted: 2 (failed)"},

@@ -168,6 +168,7 @@ func TestStates(t *testing.T) {
 		a.act(fault.end)
 		p.await(fault.name+" no more", fmt.Sprintf(`state() === "served" && text("log").includes(%q)`, fault.over))
 	}
+	p.fails(a)
 	p.await("the restart's row", `rows("occurred").includes("Request channel restarted|failed|1|1") && rows("occurred").includes("Request connections ended|other|700|700")`)
 
 	p.survives()
@@ -192,6 +193,33 @@ func TestStates(t *testing.T) {
 		t.Errorf("its last number was %q, and is %q", before, after)
 	}
 	p.fits("a broker that has gone", 360)
+}
+
+// fails has the master that serves answer no more, and then another one serve.
+func (p tab) fails(a *actor) {
+	p.Helper()
+	if !now[bool](p, `document.getElementById("list").hidden`) {
+		p.Error("masters are shown that nobody asks")
+	}
+	list := func(first, second masters.Health, serving int) {
+		a.masters = masters.State{Asked: true, Masters: []masters.MasterState{
+			{Name: "m1", Health: first, Since: time.Now(), Paths: []masters.PathState{{Latency: time.Millisecond}}},
+			{Name: "m2", Health: second, Since: time.Now(), Paths: []masters.PathState{{Latency: 2 * time.Millisecond}}},
+		}}
+		if first == masters.Down {
+			a.masters.Masters[0].Paths[0].LastError = errors.New("no answer in 3s")
+		}
+		a.masters.Masters[serving].Serving, a.masters.Serving = true, a.masters.Masters[serving].Name
+	}
+	a.act(func() { list(masters.Up, masters.Up, 0) })
+	p.await("two masters", `!document.getElementById("list").hidden && rows("each").length === 2 && rows("each")[0].startsWith("m1|up, serves|") && rows("each")[1].includes("|2 ms|")`)
+	a.act(func() { list(masters.Down, masters.Down, 0) })
+	p.await("a master that does not answer", `state() === "away" && text("state") === "The master does not answer" &&
+		text("detail").includes("no answer in 3s") && text("log").includes("The master m1 does not answer: no answer in 3s")`)
+	p.fits("a master that does not answer", 360)
+	a.act(func() { list(masters.Down, masters.Up, 1) })
+	p.await("the other one", `state() === "served" && rows("each")[1].startsWith("m2|up, serves|") && rows("each")[0].endsWith("|no answer in 3s") &&
+		text("log").includes("The master m2 serves, and m1 no more")`)
 }
 
 // survives opens the page anew: what has happened and the lines of charts are there again, and begin before the page did.
