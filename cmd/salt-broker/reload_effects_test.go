@@ -25,6 +25,16 @@ func (m *scriptedMinion) refused(t *testing.T, why string) {
 	}
 }
 
+// gone waits until the broker has closed a connection.
+func (m *scriptedMinion) gone(t *testing.T, who string) {
+	t.Helper()
+	select {
+	case <-m.ended:
+	case <-time.After(patience):
+		t.Fatalf("%s is not cut off", who)
+	}
+}
+
 func TestReloadOfLogLevels(t *testing.T) {
 	t.Parallel()
 	l, p := launchReady(t, nil) // warning
@@ -92,8 +102,8 @@ func TestReloadOfHeartbeats(t *testing.T) {
 		}
 	}
 	p.reloads(t, l, "zmq_heartbeat_ivl: 20", "zmq_heartbeat_timeout: 40", "recon_default: 10", "recon_max: 10", "loops: 1")
-	<-waits.ended // they do not answer
-	<-asks.ended
+	waits.gone(t, "a minion that answers no PING") // the one that waits for publishes
+	asks.gone(t, "a minion that answers no PING")
 	p.stderr.expectTimes(t, " reason=heartbeat_timeout remote=127.0.0.1:", 2, p.ended)
 }
 
@@ -126,7 +136,7 @@ func TestReloadOfLimits(t *testing.T) {
 	for _, topic := range []string{"one", "two"} {
 		_, _ = sub.conn.Write(zmtp.AppendSubscription(nil, []byte(topic), false)) // it is cut off with the second
 	}
-	<-sub.ended
+	sub.gone(t, "a minion with two subscriptions")
 	p.stderr.expect(t, fmt.Sprint(" reason=too_many_subscriptions remote=", sub.conn.LocalAddr()), p.ended)
 	first("first")
 	one.expect(t, "first")
