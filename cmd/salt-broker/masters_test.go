@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -9,12 +10,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tinylib/msgp/msgp"
+
+	"salt-broker/internal/salt"
 	"salt-broker/internal/sim"
+	"salt-broker/internal/zmtp"
 )
 
 // ha are two masters at the same ports of two addresses, a broker that knows both, and minions behind it.
 type ha struct {
 	masters []*sim.Master
+	change  func(master int, o *sim.MasterOptions) // nil: they are the same
 	seen    *seen
 	place   *place
 	process *process
@@ -36,10 +42,22 @@ func (s *seen) request(minion int, request uint64) {
 	s.most = max(s.most, s.count[key])
 }
 
-// startHA starts them. Answer is that of all masters, nil for what they do by themselves.
+// requests is how many different ones have come.
+func (s *seen) requests() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.count)
+}
+
+// startHA starts them.
 func startHA(t *testing.T, minions sim.MinionsOptions, further ...string) *ha {
 	t.Helper()
-	h := &ha{seen: &seen{count: map[[2]uint64]int{}}}
+	return startHAOf(t, nil, minions, further...)
+}
+
+func startHAOf(t *testing.T, change func(master int, o *sim.MasterOptions), minions sim.MinionsOptions, further ...string) *ha {
+	t.Helper()
+	h := &ha{change: change, seen: &seen{count: map[[2]uint64]int{}}}
 	for range 2 {
 		h.addMaster(t)
 	}
@@ -73,6 +91,9 @@ func (h *ha) addMaster(t *testing.T) {
 			at := netip.AddrFrom4([4]byte{127, 0, 0, byte(len(h.masters) + 1)})
 			o.PublishAddress = netip.AddrPortFrom(at, h.masters[0].PublishAddr().Port()).String()
 			o.RequestAddress = netip.AddrPortFrom(at, h.masters[0].RequestAddr().Port()).String()
+		}
+		if h.change != nil {
+			h.change(len(h.masters), &o)
 		}
 		m, err := sim.StartMaster(o)
 		if err != nil {
@@ -127,7 +148,7 @@ func (h *ha) answered(t *testing.T) time.Duration {
 func (h *ha) unharmed(t *testing.T) {
 	t.Helper()
 	s := h.minions.Stats()
-	if s.Cut != 0 || s.Faults() != 0 || s.Subscribed != s.Minions {
+	if s.Cut != 0 || s.Broken != 0 || s.Faults() != 0 || s.Subscribed != s.Minions {
 		t.Errorf("minions were cut off, or worse: %+v", s)
 	}
 	h.seen.mu.Lock()
@@ -271,4 +292,70 @@ func TestReloadOfTheList(t *testing.T) {
 		t.Error("the log does not say that another one serves")
 	}
 	h.unharmed(t)
+}
+
+// TestRequestsAtAKilledMaster: what the first one had when it died is not sent to the second. What waited in the broker
+// then is, and so is what minions ask again.
+func TestRequestsAtAKilledMaster(t *testing.T) {
+	t.Parallel()
+	const minions, there = 20, 5
+	h := startHAOf(t, func(master int, o *sim.MasterOptions) {
+		o.Lose = func(uint64) bool { return master == 0 } // the ping as well
+	}, sim.MinionsOptions{Count: minions, Timeout: 3 * time.Second, KeepOnTimeout: true, Insist: true},
+		fmt.Sprint("max_in_flight: ", there), "loops: 1", "master_alive_timeout: 60")
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	h.minions.AskAll()
+	if err := h.masters[0].Await(ctx, func(sim.MasterStats) bool { return h.seen.requests() == there }); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.masters[0].Leave(); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.minions.Await(ctx, func(s sim.MinionsStats) bool { return s.Replies == minions }); err != nil {
+		t.Fatal(err)
+	}
+	if s := h.minions.Stats(); s.TimedOut != there {
+		t.Errorf("%d minions had to ask again, and %d requests were at the master that died", s.TimedOut, there)
+	}
+	h.unharmed(t)
+}
+
+// TestMasterWithAnotherKey: the log says so when minions authenticate at the second master, with what salt-key shows there.
+func TestMasterWithAnotherKey(t *testing.T) {
+	t.Parallel()
+	keys := []string{"-\nfirst\n-\n", "-\nsecond\n-\n"}
+	granted := func(master int) string {
+		p := salt.AppendRawString(msgp.AppendMapHeader(nil, 1), "pub_key")
+		return string(salt.AppendRawString(p, keys[master]))
+	}
+	h := startHAOf(t, func(master int, o *sim.MasterOptions) {
+		o.Answer = func(request []byte, reply func([]byte)) {
+			body, _, _ := zmtp.CutFrame(request)
+			if string(body) == "_auth" {
+				reply([]byte(granted(master)))
+				return
+			}
+			answer, _ := sim.Answer(nil, body)
+			reply(answer)
+		}
+	}, sim.MinionsOptions{Count: 1})
+	h.process.stderr.expectTimes(t, "a master answers component=masters master=", 2, h.process.ended)
+	m := newScriptedMinion(t, h.place.request)
+	m.welcome(t)
+	m.ask(t, "_auth")
+	m.expect(t, granted(0))
+	if err := h.masters[0].Leave(); err != nil {
+		t.Fatal(err)
+	}
+	h.subscribed(t, 1)
+	m.ask(t, "_auth")
+	m.expect(t, granted(1))
+	fingerprint := func(line string) string {
+		sum := sha256.Sum256([]byte(line))
+		return strings.ReplaceAll(fmt.Sprintf("% x", sum[:]), " ", ":")
+	}
+	port := h.masters[0].RequestAddr().Port()
+	h.process.stderr.expect(t, fmt.Sprintf("[WARNING ] the master has another public key than the one before: minions that know that one refuse this master "+
+		"component=masters key=%s key_before=%s master=127.0.0.2:%d master_before=127.0.0.1:%d\n", fingerprint("second\n"), fingerprint("first\n"), port, port), h.process.ended)
 }

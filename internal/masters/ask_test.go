@@ -1,6 +1,7 @@
 package masters
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -10,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/go-zeromq/zmq4"
 
 	"salt-broker/internal/master"
 	"salt-broker/internal/salt"
@@ -76,6 +79,50 @@ func router(parts ...[]byte) func(nc net.Conn) {
 	}
 }
 
+// demanding is a router that answers when its PING has been answered.
+func demanding(nc net.Conn) {
+	_, _ = nc.Write(zmtp.AppendReady(zmtp.AppendGreeting(nil), zmtp.ROUTER))
+	_, _ = nc.Write(zmtp.AppendPing(nil, 0, []byte("context")))
+	pong := zmtp.AppendPong(nil, []byte("context"))
+	var got []byte
+	for buf := make([]byte, 1024); !bytes.Contains(got, pong); {
+		n, err := nc.Read(buf)
+		if err != nil {
+			return
+		}
+		got = append(got, buf[:n]...)
+	}
+	_, _ = nc.Write(reply(salt.AppendPingReply(nil)))
+	_, _ = io.Copy(io.Discard, nc)
+}
+
+// independent is a REP of go-zeromq/zmq4 that answers everything with body.
+func independent(t *testing.T, body []byte) string {
+	t.Helper()
+	rep := zmq4.NewRep(context.Background())
+	if err := rep.Listen("tcp://127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	all.Go(func() {
+		for {
+			msg, err := rep.Recv()
+			if err != nil {
+				return
+			}
+			if w, err := salt.ParseWrapper(msg.Bytes()); err != nil || w.Command() != salt.CommandPing {
+				t.Errorf("it is asked %q (%v)", msg.Bytes(), err)
+			}
+			_ = rep.Send(zmq4.NewMsg(body))
+		}
+	})
+	t.Cleanup(func() {
+		_ = rep.Close()
+		all.Wait()
+	})
+	return rep.Addr().String()
+}
+
 func reply(body []byte) []byte {
 	return zmtp.AppendFrame(zmtp.AppendFrame(nil, true, nil), false, body)
 }
@@ -108,6 +155,9 @@ func TestAsk(t *testing.T) {
 	}{
 		{"good", path, "", false},
 		{"pings before its answer", at(scripted(t, router(ping, reply(salt.AppendPingReply(nil))))), "", false},
+		{"wants its PING answered", at(scripted(t, demanding)), "", false},
+		{"another's ZMTP", at(independent(t, salt.AppendPingReply(nil))), "", false},
+		{"another's ZMTP, not ready", at(independent(t, []byte{0x80})), "a ping is answered with something else (1 bytes)", false},
 		{"answers in pieces", at(scripted(t, router(reply(salt.AppendPingReply(nil))[:5], reply(salt.AppendPingReply(nil))[5:]))), "", false},
 		{"nobody publishes", Path{Publish: nobody, Request: path.Request}, "publish port: dial tcp " + nobody + ": connect: connection refused", false},
 		{"nobody takes requests", at(nobody), "request port: dial tcp " + nobody + ": connect: connection refused", false},

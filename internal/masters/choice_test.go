@@ -89,6 +89,24 @@ func TestChoice(t *testing.T) {
 	}
 }
 
+// Nobody is moved to a master whose last answer was a bad one: the next tells more.
+func TestDoubt(t *testing.T) {
+	c := choice{candidates: make([]candidate, 2), serving: 1, failback: true}
+	now := time.Unix(1000, 0)
+	c.judged(0, Up, now)
+	c.candidates[0].doubt = true
+	for _, is := range []Health{Up, Down} { // of the one that serves
+		c.judged(1, is, now)
+		if _, why, move := c.decide(now); move {
+			t.Errorf("%v: %s", is, why)
+		}
+	}
+	c.candidates[0].doubt = false
+	if to, why, move := c.decide(now); to != 0 || why != Failed || !move {
+		t.Errorf("%d, %s", to, why)
+	}
+}
+
 // TestFlapping: a first master that is up for five minutes and down for ten seconds, for a day. Without a growing hold it
 // would move the minions twice each time, some 550 times.
 func TestFlapping(t *testing.T) {

@@ -217,6 +217,20 @@ func TestAllMute(t *testing.T) {
 	})
 }
 
+// So it is when the others have been asked long before: the first bad answer of the one that serves has them asked.
+func TestMuteSinceLongBefore(t *testing.T) {
+	inWorld(t, failover("a", "b"), nil, func(w *world) {
+		w.after(47*time.Second, "a")
+		w.paths[1][0].wake <- struct{}{} // the next time is at 77 s, and a is asked at 60 s
+		w.after(time.Second, "a")
+		w.become(mute, "a", "b")
+		w.after(10*time.Minute, "a")
+		if len(w.served) != 0 {
+			t.Errorf("served %q", w.served)
+		}
+	})
+}
+
 // A master that is too busy for a probe is not dead as long as it answers others. It is only the one that serves for which
 // that counts, and only silence that it excuses.
 func TestBusy(t *testing.T) {
@@ -300,6 +314,41 @@ func TestStart(t *testing.T) {
 		}
 		w.says(logrus.WarnLevel, "no master answers", 0)
 	})
+	inWorld(t, failover("a", "b"), map[string]behavior{"a": refuses, "b": mute}, func(w *world) {
+		w.after(time.Second, "a")
+		w.says(logrus.WarnLevel, "no master answers", 0) // b may yet
+		w.after(10*time.Second, "a")
+		w.says(logrus.WarnLevel, "no master answers", 1)
+	})
+}
+
+// What several paths make of a master.
+func TestJudge(t *testing.T) {
+	up, doubtful, down, unknown := health{is: Up}, health{is: Up, against: 1}, health{is: Down}, health{}
+	for _, test := range []struct {
+		paths [2]health
+		is    Health
+		doubt bool
+	}{
+		{[2]health{up, up}, Up, false},
+		{[2]health{up, doubtful}, Up, false},
+		{[2]health{doubtful, up}, Up, false},
+		{[2]health{doubtful, down}, Up, true},
+		{[2]health{unknown, up}, Up, false},
+		{[2]health{down, unknown}, Unknown, true},
+		{[2]health{unknown, down}, Unknown, true},
+		{[2]health{down, down}, Down, true},
+	} {
+		log, _ := logtest.NewNullLogger()
+		w := New(failover("a+b"), log, nil, nil)
+		for j, h := range test.paths {
+			w.paths[0][j].health = h
+		}
+		w.judge(0, time.Now())
+		if c := w.choice.candidates[0]; c.is != test.is || c.doubt != test.doubt {
+			t.Errorf("%v: %v %v, want %v %v", test.paths, c.is, c.doubt, test.is, test.doubt)
+		}
+	}
 }
 
 func TestFailbackOfTheWatch(t *testing.T) {
@@ -381,7 +430,16 @@ func TestApply(t *testing.T) {
 		w.Nudge(false)
 		time.Sleep(again + time.Second) // a probe is under way
 
+		late := follower{watch: w.Watch, path: w.paths[1][0], master: 1, replaced: w.replaced}
 		w.Apply(failover("c", "b"))
+		if s := w.State(); s.Masters[0].Health != Unknown || s.Masters[1].Health != Up || s.Masters[1].Paths[0].Probes == 0 {
+			t.Errorf("%+v", s)
+		}
+		before := w.State().Masters[1].Paths[0].Probes
+		late.answered(0, errRefused, false)
+		if n := w.State().Masters[1].Paths[0].Probes; n != before {
+			t.Error("an answer of the old list counts")
+		}
 		w.after(time.Second, "b")
 		if s := w.State(); s.Masters[0].Name != "c" || s.Masters[1].Health != Up || s.Moves[Configured] != 0 {
 			t.Errorf("%+v", s)

@@ -2,6 +2,10 @@ package salt
 
 import (
 	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/tinylib/msgp/msgp"
@@ -63,6 +67,45 @@ func TestMasterKey(t *testing.T) {
 	whole := signed(granted())
 	if n := testing.AllocsPerRun(100, func() { MasterKey(whole) }); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// What Salt 3006.0 has answered to three minions: the key is in each reply to an _auth that was granted and in no other, and
+// a restart of the master does not change it.
+func TestMasterKeyRecorded(t *testing.T) {
+	for name, grants := range map[string]int{"plain": 3, "filtering": 3, "restart": 6} {
+		f, err := os.Open("../../test/interop/testdata/recordings/" + name + ".ret.jsonl.gz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		unzipped, err := gzip.NewReader(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys := map[string]int{}
+		for lines := json.NewDecoder(unzipped); lines.More(); {
+			var r recorded
+			if err := lines.Decode(&r); err != nil {
+				t.Fatal(err)
+			}
+			body := r.body()
+			key := MasterKey(body)
+			if has := r.Dir == "down" && bytes.Contains(body, []byte("pub_key")); has != (key != nil) {
+				t.Errorf("%s: the key is there: %v, found: %q", name, has, key)
+			}
+			if key != nil {
+				keys[string(key)]++
+			}
+		}
+		if len(keys) != 1 {
+			t.Errorf("%s: %d keys", name, len(keys))
+		}
+		for key, n := range keys {
+			if !strings.HasPrefix(key, "-----BEGIN PUBLIC KEY-----\n") || n != grants {
+				t.Errorf("%s: %d times %q, want %d times", name, n, key, grants)
+			}
+		}
 	}
 }
 
