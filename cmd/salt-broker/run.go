@@ -100,7 +100,10 @@ func start(ctx context.Context, c config.Config, o config.Options, owner *accoun
 		now := *running.Load() // both channels at once
 		publishes.Apply(func(p *pubproxy.Proxy) { p.Apply(publishOptions(now, configured(m), budget, log)) })
 		requests.Apply(func(p *retproxy.Proxy) { p.Apply(requestOptions(now, configured(m), budget, log)) })
-	}, func() uint64 { return requests.Stats().Replies })
+	}, func() masters.Traffic {
+		s := requests.Stats()
+		return masters.Traffic{Replies: s.Replies, InFlight: s.InFlight}
+	})
 	newPublish := func() (*pubproxy.Proxy, error) { //nolint:contextcheck // opening a port does not wait for anything
 		o := publishOptions(*running.Load(), configured(overMasters.Serving()), budget, log)
 		o.Keep = supervise.Options{Log: log}.KeepLink

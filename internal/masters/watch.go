@@ -22,6 +22,8 @@ const (
 	again = 300 * time.Millisecond
 	// eager is how often all are asked while none is up.
 	eager = 2 * time.Second
+	// look is how often it is looked whether requests at the master are answered.
+	look = time.Second
 )
 
 // Master is one of the list.
@@ -52,11 +54,19 @@ type Options struct {
 	Dial master.Options
 }
 
+// Traffic is what passes between minions and the master that serves.
+type Traffic struct {
+	// Replies counts what masters have answered to anybody. While it grows, the one that serves is not dead, only busy.
+	Replies uint64
+	// InFlight is how many requests are at the master now. When nothing is answered to them, it is asked whether it lives.
+	InFlight int
+}
+
 // Watch asks the masters and says which one serves. It is a service of the supervisor.
 type Watch struct {
 	log     logrus.FieldLogger
 	serve   func(Master)
-	replies func() uint64
+	traffic func() Traffic
 	ask     func(ctx context.Context, o master.Options, p Path, timeout time.Duration) (time.Duration, error)
 
 	mu      sync.Mutex
@@ -78,11 +88,11 @@ type path struct {
 }
 
 // New makes a Watch that does nothing until Live is called. serve is told which master is to serve when that changes, and
-// with every Apply; calls follow each other, and it must neither wait nor call the Watch. replies counts what masters have
-// answered to anybody: while it grows, the master that serves is not dead, only busy. It is called from any goroutine.
-func New(o Options, log logrus.FieldLogger, serve func(Master), replies func() uint64) *Watch {
+// with every Apply; calls follow each other, and it must neither wait nor call the Watch. traffic is called from any
+// goroutine.
+func New(o Options, log logrus.FieldLogger, serve func(Master), traffic func() Traffic) *Watch {
 	w := &Watch{
-		log: log, serve: serve, replies: replies, ask: ask,
+		log: log, serve: serve, traffic: traffic, ask: ask,
 		since: time.Now(), moves: map[Reason]uint64{Failed: 0, FailedBack: 0, Configured: 0}, replaced: make(chan struct{}),
 	}
 	w.adopt(o, nil)
@@ -181,9 +191,10 @@ func (w *Watch) Live(ctx context.Context) error {
 		w.mu.Unlock()
 		life, end := context.WithCancel(ctx)
 		all, life := errgroup.WithContext(life)
-		for i, roads := range paths {
-			for j, p := range roads {
-				if o.Interval > 0 {
+		if o.Interval > 0 {
+			all.Go(func() error { return guarded(life, func(ctx context.Context) { w.attend(ctx, o.Timeout) }) })
+			for i, roads := range paths {
+				for j, p := range roads {
 					all.Go(func() error { return guarded(life, follower{w, o, p, i, j, replaced}.run) })
 				}
 			}
@@ -229,6 +240,28 @@ func (w *Watch) wake() {
 	}
 }
 
+// attend has all masters asked when requests are at the master and nothing has been answered to them for a time-out: on a
+// broker with minions one that has gone mute is found long before the next probe is due.
+func (w *Watch) attend(ctx context.Context, timeout time.Duration) {
+	ticker := time.NewTicker(look)
+	defer ticker.Stop()
+	since, last := time.Now(), w.traffic().Replies
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			switch t := w.traffic(); {
+			case t.InFlight == 0 || t.Replies != last:
+				since, last = now, t.Replies
+			case now.Sub(since) >= timeout:
+				since = now
+				w.Nudge(false)
+			}
+		}
+	}
+}
+
 // follower asks by one path again and again.
 type follower struct {
 	watch         *Watch
@@ -252,13 +285,13 @@ func (f follower) run(ctx context.Context) {
 			continue
 		case <-timer.C:
 		}
-		replies := w.replies()
+		replies := w.traffic().Replies
 		took, err := w.ask(ctx, o.Dial, o.Masters[f.master].Paths[f.place], o.Timeout)
 		if ctx.Err() != nil {
 			return
 		}
 		last = time.Now()
-		timer.Reset(f.answered(took, err, w.replies() != replies))
+		timer.Reset(f.answered(took, err, w.traffic().Replies != replies))
 	}
 }
 

@@ -24,6 +24,7 @@ type world struct {
 	t      *testing.T
 	hook   *logtest.Hook
 	count  atomic.Uint64 // replies to others
+	flying atomic.Int64
 	mu     sync.Mutex
 	is     map[string]behavior // by request address
 	asked  map[string]int
@@ -69,7 +70,9 @@ func inWorld(t *testing.T, o Options, before map[string]behavior, test func(w *w
 		for name, is := range before {
 			w.is[name+":4506"] = is
 		}
-		w.Watch = New(o, log, func(m Master) { w.served = append(w.served, m.Name) }, w.count.Load)
+		w.Watch = New(o, log, func(m Master) { w.served = append(w.served, m.Name) }, func() Traffic {
+			return Traffic{Replies: w.count.Load(), InFlight: int(w.flying.Load())}
+		})
 		w.Watch.ask = w.answer
 		ctx, cancel := context.WithCancel(context.Background()) //nolint:usetesting // that of the test ends outside of the bubble
 		ended := make(chan error, 1)
@@ -202,6 +205,38 @@ func TestMute(t *testing.T) {
 		if took := w.within(time.Minute, "b"); took < 30*time.Second || took > 30*time.Second+3*5*time.Second+2*again {
 			t.Errorf("it took %v", took)
 		}
+	})
+}
+
+// With requests at the master that nobody answers it does not take until the next probe is due. Requests that are answered,
+// however slowly, have nobody asked.
+func TestMuteWithRequests(t *testing.T) {
+	o := failover("a", "b")
+	o.Interval = time.Hour
+	inWorld(t, o, nil, func(w *world) {
+		w.flying.Store(1)
+		for range 100 {
+			w.after(4900*time.Millisecond, "a")
+			w.count.Add(1)
+		}
+		if n := w.State().Masters[0].Paths[0].Probes; n != 1 {
+			t.Errorf("%d probes although all are answered", n)
+		}
+		w.become(mute, "a")
+		if took := w.within(time.Minute, "b"); took < 4*5*time.Second || took > 4*5*time.Second+look+2*again {
+			t.Errorf("it took %v", took)
+		}
+	})
+	inWorld(t, o, nil, func(w *world) { // nobody asks for anything
+		w.after(50*time.Minute, "a")
+		if n := w.State().Masters[0].Paths[0].Probes; n != 1 {
+			t.Errorf("%d probes", n)
+		}
+	})
+	o.Interval = 0
+	inWorld(t, o, nil, func(w *world) {
+		w.flying.Store(1)
+		w.after(10*time.Minute, "a")
 	})
 }
 
