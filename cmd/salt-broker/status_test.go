@@ -110,6 +110,32 @@ func TestHealthAndStatusOfARunningBroker(t *testing.T) {
 	}
 }
 
+// A broker that has closed its ports since the master is gone does not serve, and says which ports and why.
+func TestHealthWithPortsClosed(t *testing.T) {
+	t.Parallel()
+	l, _ := launchReady(t, nil, "on_master_loss: close", "on_master_loss_after: 1", "recon_default: 10", "recon_max: 10")
+	_, stderr := untilExit(t, 1, l, "health")
+	says(t, "health", stderr, "takes no connections: its channel starts again (see the log), or on_master_loss has closed it")
+	untilStatus(t, l, "The publish port is closed")
+	newScriptedMaster(t, l)
+	untilExit(t, 0, l, "health", "--master")
+	untilStatus(t, l, "The publish port takes connections again")
+}
+
+// untilStatus asks for the status until it says something.
+func untilStatus(t *testing.T, l *place, want string) {
+	t.Helper()
+	for late := time.Now().Add(patience); ; {
+		_, stdout, stderr, _ := asks(t, l, "status")
+		if strings.Contains(stdout, want) {
+			return
+		}
+		if time.Now().After(late) {
+			t.Fatalf("status does not say %q: %s%s", want, stdout, stderr)
+		}
+	}
+}
+
 // While requests under way are answered, there are numbers, and health says what goes on.
 func TestNumbersWhileStopping(t *testing.T) {
 	t.Parallel()

@@ -47,7 +47,7 @@ func (a *actor) act(change func()) {
 }
 
 // startActor starts one that serves.
-func startActor(t *testing.T) *actor {
+func startActor(t *testing.T, listen string) *actor {
 	t.Helper()
 	up := master.State{Connected: true, Master: "salt:4505", Address: netip.MustParseAddrPort("192.0.2.1:4505"), Since: time.Now(), Attempts: 1, Connections: 1}
 	a := &actor{
@@ -58,7 +58,7 @@ func startActor(t *testing.T) *actor {
 	log.SetLevel(logrus.PanicLevel)
 	var err error
 	a.server, err = status.New(t.Context(), status.Options{
-		Listen: "127.0.0.1:0", Version: "1.2.3", Started: time.Now(), MaxInFlight: func() int { return 64 }, Log: log,
+		Listen: listen, Version: "1.2.3", Started: time.Now(), MaxInFlight: func() int { return 64 }, Log: log,
 		PublishAddr: netip.MustParseAddrPort("192.0.2.2:4505"), RequestAddr: netip.MustParseAddrPort("192.0.2.2:4506"),
 		Buffered: func() (int64, int64) { return 0, 1 << 30 },
 		Masters: func() (s masters.State) {
@@ -106,7 +106,7 @@ func startActor(t *testing.T) *actor {
 func TestStates(t *testing.T) {
 	t.Parallel()
 	p := tab{t, startBrowser(t)}
-	a := startActor(t)
+	a := startActor(t, "127.0.0.1:0")
 	p.screen(360, true, "dark")
 	p.call("Page.navigate", map[string]any{"url": fmt.Sprintf("http://%s/", a.server.Addr())}, nil)
 	p.await("a broker that serves", `document.readyState === "complete" && state() === "served" && document.title === "salt-broker"`)
@@ -193,6 +193,10 @@ func TestStates(t *testing.T) {
 		t.Errorf("its last number was %q, and is %q", before, after)
 	}
 	p.fits("a broker that has gone", 360)
+
+	startActor(t, a.server.Addr().String())
+	p.await("another one in its place, which does not know what was before", `state() === "served" && text("log").includes("The broker answers again") &&
+		text("log").split("salt-broker 1.2.3 has started").length === 3 && text("log").includes("The publish port takes connections again")`)
 }
 
 // fails has the master that serves answer no more, and then another one serve.
