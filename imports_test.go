@@ -54,6 +54,7 @@ var mayImport = map[string][]string{
 	"test/page":      {},
 	"test/pair":      {},
 	"test/service":   {},
+	"test/tree":      {},
 }
 
 // mustNotLink says which modules must not end up below a package, by whichever way. A trailing slash is a prefix.
