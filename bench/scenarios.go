@@ -52,7 +52,7 @@ const (
 	largeBytes  = 1 << 20
 	// streamWindow is how many publishes of a stream are under way.
 	streamWindow = 64
-	// restEach is more than any relay takes for one minion: what minions do is done when the relay has done its part.
+	// restEach is more than any relay takes for one minion with 400 B: what minions do is done when it has done its part.
 	restEach = 20 * time.Microsecond
 )
 
