@@ -10,15 +10,12 @@ import (
 )
 
 // TestMasterIsTooSlowForGood: minions ask again as soon as they are answered, and that is more than the master can do. What it
-// does is to be of use all the same, and nobody may be left out for good.
+// does is to be of use all the same, and not for the same few all the time.
 func TestMasterIsTooSlowForGood(t *testing.T) {
 	t.Parallel()
 	for _, way := range []time.Duration{0, 200 * time.Millisecond} {
 		for _, keep := range []bool{false, true} {
 			h := herd{minions: 1000, patience: 3 * time.Second, service: 20 * time.Millisecond, way: way, keep: keep}
-			if long() {
-				h.minions, h.patience = 3000, 5*time.Second
-			}
 			t.Run(h.name(), func(t *testing.T) {
 				t.Parallel()
 				overload(t, h)
@@ -50,7 +47,7 @@ func overload(t *testing.T, h herd) {
 	})
 	asking.Store(minions)
 	spread(t, minions, h.minions, time.Second)
-	// What is left when it ends was asked for a moment before: as many as are under way.
+	// Six seconds' work. What is left when it ends is what is under way.
 	enough, served := uint64(6*workers)*uint64(time.Second/h.service), func() (n int) {
 		for i := range answered {
 			if answered[i].Load() > 0 {
@@ -59,9 +56,7 @@ func overload(t *testing.T, h herd) {
 		}
 		return n
 	}
-	must(t, minions.Await(within(t), func(s sim.MinionsStats) bool {
-		return s.Replies >= enough && (!long() || served() == h.minions)
-	}))
+	must(t, minions.Await(within(t), func(s sim.MinionsStats) bool { return s.Replies >= enough }))
 	got, there := minions.Stats(), m.Stats()
 	reached := float64(got.Replies) / float64(there.Replies)
 	text := fmt.Sprintf("%d of %d minions served, %d replies waited for, %.2f %% of the master's; %d stale; %d given up",
