@@ -77,7 +77,7 @@ type settings struct {
 	config.Config
 	loops int
 	way   time.Duration // to the master, in each direction
-	paths []*way        // to its publish port; none: straight to it
+	paths []*sim.Way    // to its publish port; none: straight to it
 	hold  time.Duration
 }
 
@@ -101,7 +101,7 @@ func startBroker(t *testing.T, m *sim.Master, s settings) *broker {
 	var err error
 	var paths []string
 	for _, w := range s.paths {
-		paths = append(paths, w.addr().String())
+		paths = append(paths, w.Addr().String())
 	}
 	b.publish, err = pubproxy.New(pubproxy.Options{
 		Listen: "127.0.0.1:0", Backlog: s.Backlog, HandshakeTimeout: s.HandshakeTimeout,
@@ -115,7 +115,7 @@ func startBroker(t *testing.T, m *sim.Master, s settings) *broker {
 	run(t, b.publish)
 	request := m.RequestAddr()
 	if s.way > 0 {
-		request = startWay(t, request, s.way)
+		request = startWay(t, request, s.way).Addr()
 	}
 	b.request, err = retproxy.New(retproxy.Options{
 		Listen: "127.0.0.1:0", Backlog: s.Backlog, HandshakeTimeout: s.HandshakeTimeout,

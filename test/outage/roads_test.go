@@ -28,65 +28,65 @@ func TestRoads(t *testing.T) {
 		{"the near one is cut and back", false, func(s site) {
 			for range 4 {
 				s.publish(400 * time.Millisecond)
-				s.near.cut()
+				s.near.Cut()
 				s.publish(300 * time.Millisecond)
-				s.near.open()
+				s.near.Open()
 			}
 			s.publish(time.Second)
 		}, false},
 		{"the near one is cut for a moment", true, func(s site) {
 			for range 12 { // shorter than what the other is late by: it is back before that has brought what was lost
 				s.publish(250 * time.Millisecond)
-				s.near.cut()
+				s.near.Cut()
 				s.publish(20 * time.Millisecond)
-				s.near.open()
+				s.near.Open()
 			}
 			s.publish(time.Second)
 		}, false},
 		{"the far one is cut and back", false, func(s site) {
 			for range 4 {
 				s.publish(400 * time.Millisecond)
-				s.far.cut()
+				s.far.Cut()
 				s.publish(300 * time.Millisecond)
-				s.far.open()
+				s.far.Open()
 			}
 			s.publish(time.Second)
 		}, true},
 		{"both are, by turns", true, func(s site) {
 			for range 2 {
 				s.publish(200 * time.Millisecond)
-				s.near.cut()
+				s.near.Cut()
 				s.publish(300 * time.Millisecond)
-				s.near.open()
+				s.near.Open()
 				s.publish(500 * time.Millisecond)
-				s.far.cut()
+				s.far.Cut()
 				s.publish(100 * time.Millisecond)
-				s.far.open()
+				s.far.Open()
 				s.publish(1600 * time.Millisecond) // a handshake takes 1 s there
 			}
 		}, false},
 		{"the near one dies", false, func(s site) {
 			s.publish(time.Second)
-			s.near.cut()
+			s.near.Cut()
 			s.publish(2 * time.Second)
 		}, false},
 		{"the near one dies in silence", true, func(s site) {
 			s.publish(time.Second)
-			s.near.silence()
+			s.near.Silence()
 			s.publish(3 * time.Second)
 		}, false},
 		{"the near one dies in silence, after the far one was cut", false, func(s site) {
 			s.publish(time.Second)
-			s.far.cut()
+			s.far.Cut()
 			s.publish(100 * time.Millisecond)
-			s.far.open()
+			s.far.Open()
 			s.publish(600 * time.Millisecond)
-			s.near.silence()
+			s.near.Silence()
 			s.publish(3 * time.Second)
 		}, false},
 		{"the far one dies", false, func(s site) {
 			s.publish(time.Second)
-			s.far.cut()
+			s.far.Cut()
 			s.publish(time.Second)
 		}, true},
 	} {
@@ -103,7 +103,7 @@ func TestRoads(t *testing.T) {
 type site struct {
 	t         *testing.T
 	master    *sim.Master
-	near, far *way
+	near, far *sim.Way
 	broker    *broker
 	minions   *sim.Minions
 	filtering bool
@@ -115,10 +115,10 @@ const siteMinions = 20
 func newSite(t *testing.T, filtering bool) site {
 	t.Helper()
 	m := startMaster(t, sim.MasterOptions{})
-	s := site{t: t, master: m, near: newWay(t, m.PublishAddr(), time.Millisecond), far: newWay(t, m.PublishAddr(), late)}
+	s := site{t: t, master: m, near: startWay(t, m.PublishAddr(), time.Millisecond), far: startWay(t, m.PublishAddr(), late)}
 	s.filtering, s.last = filtering, &sim.Job{}
 	set := defaults()
-	set.paths, set.hold = []*way{s.far, s.near}, time.Second
+	set.paths, set.hold = []*sim.Way{s.far, s.near}, time.Second
 	s.broker = startBroker(t, m, set)
 	eventually(t, "both paths are connected", func() bool { return connected(s.broker.publish.Stats()) == 2 })
 	s.minions = startMinions(t, sim.MinionsOptions{Count: siteMinions, Publish: s.broker.publish.Addr(), Filtering: filtering})
