@@ -1,8 +1,9 @@
 package retproxy
 
 // Apply has the proxy follow other options while it runs; its minions stay. What is followed: who may connect and how
-// many, heartbeats, Master, MaxInFlight (which is at least Loops), RequestDeadline, MaxMessage and DrainTimeout. Requests
-// at a master that is left are not answered; who sent them asks again. It is safe from any goroutine, and does nothing
+// many, heartbeats, Master, MaxInFlight (which is at least Loops), RequestDeadline, MaxMessage and DrainTimeout. Where Master
+// has another address, the replies that are due from the old one may come for as long as Spare; requests that are not
+// answered by then never are, and who sent them asks again. It is safe from any goroutine, and does nothing
 // when Run has returned.
 func (p *Proxy) Apply(o Options) {
 	p.drains.Store(int64(o.DrainTimeout))
@@ -10,9 +11,9 @@ func (p *Proxy) Apply(o Options) {
 	o.MaxInFlight = max(o.MaxInFlight, len(p.lanes))
 	for _, l := range p.lanes {
 		w := l.way
-		w.ordinary.road.Apply(o.Master)
-		w.bulk.road.Apply(o.Master)
 		l.loop.Post(func() {
+			w.ordinary.move(o.Master, o.Spare)
+			w.bulk.move(o.Master, o.Spare)
 			l.keep(o)
 			l.masterWatch.Set(o.HeartbeatInterval, o.HeartbeatTimeout)
 			w.credit.resize(l.index, o.MaxInFlight)

@@ -37,11 +37,14 @@ type link struct {
 	conn    *reactor.Conn  // nil: not connected
 	broker  int            // of conn: the level of the broker that the master is; 0: it is none
 	stream  zmtp.Stream
-	ended   chan<- error // of the connection's life
-	full    uint64       // the turn of the loop in which it took no more; 0: it does
-	master  string       // whom the connection leads to: Options.Master.Address
-	key     []byte       // the last public key that it has shown
-	keyAt   int          // where that lay in the reply
+	ended   chan<- error    // of the connection's life
+	full    uint64          // the turn of the loop in which it took no more; 0: it does
+	master  string          // whom the connection leads to: Options.Master.Address
+	leaving bool            // for another address: nothing more is sent
+	then    *master.Options // to follow when the replies have come
+	spared  *reactor.Timer  // for them
+	key     []byte          // the last public key that it has shown
+	keyAt   int             // where that lay in the reply
 }
 
 func newLink(w *way, name string) *link {
@@ -94,7 +97,7 @@ func (k *link) adopt(nc net.Conn, v zmtp.Version, at master.State, ended chan<- 
 	k.conn, k.ended, k.broker = c, ended, at.Broker
 	k.stream = zmtp.Stream{}
 	k.stream.SkipHandshake(v)
-	k.full = 0
+	k.full, k.leaving = 0, k.leaving && at.Master == k.master // it was dialed before the other address was known
 	if k.master != at.Master {
 		k.master, k.key = at.Master, nil
 	}
@@ -113,7 +116,7 @@ func (k *link) adopt(nc net.Conn, v zmtp.Version, at master.State, ended chan<- 
 
 // ready says whether a request may be sent now. While it says no, something calls dispatch when it may say yes.
 func (k *link) ready() bool {
-	if k.conn == nil || k.conn.Closed() || k.broker > 0 && k.order.length >= maxAtBroker {
+	if k.conn == nil || k.conn.Closed() || k.leaving || k.broker > 0 && k.order.length >= maxAtBroker {
 		return false
 	}
 	if k.conn.Kept() <= maxUnsent {
@@ -220,6 +223,7 @@ func (k *link) Closed(_ *reactor.Conn, reason error) {
 	if k.overdue != nil {
 		k.overdue.Stop()
 	}
+	k.leaveNow()
 	k.ended <- reason
 	w.dispatch()
 }
@@ -261,6 +265,9 @@ func (k *link) Message(msg []byte) error {
 		l.masterTime.Observe(l.loop.Now()-was.sent, 1)
 		w.answered(was)
 		w.landed(was)
+		if k.order.length == 0 {
+			k.leaveNow()
+		}
 	} else {
 		l.late.Add(1)
 	}

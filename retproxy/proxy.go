@@ -44,6 +44,8 @@ type Options struct {
 	HeartbeatInterval, HeartbeatTimeout time.Duration
 	// Master is where and how to reach the master. SocketType is set here.
 	Master master.Options
+	// Spare is for Apply alone: how long replies that are due from an address that is left may take.
+	Spare time.Duration
 	// Keep runs what keeps a link to the master connected until ctx ends, and again when it fails, so that minions notice
 	// nothing of it. name is for the log. Its error ends the proxy. nil: it is run once, and its error ends the proxy.
 	Keep func(ctx context.Context, name string, link func(ctx context.Context) error) error
