@@ -39,7 +39,7 @@ var mayImport = map[string][]string{
 	"internal/reactor":   {},
 	"internal/salt":      {},
 	"internal/sim":       {"internal/reactor", "internal/salt", "internal/zmtp"},
-	"internal/status":    {"pubproxy", "retproxy", "internal/heartbeat", "internal/latency", "internal/master", "internal/masters", "internal/reactor"},
+	"internal/status":    {"internal/merge", "pubproxy", "retproxy", "internal/heartbeat", "internal/latency", "internal/master", "internal/masters", "internal/reactor"},
 	"internal/supervise": {"internal/reactor"},
 	"internal/zmtp":      {},
 	// The relay is driven from outside or through its Options, as main does it.

@@ -21,7 +21,7 @@ type Config struct {
 	// [MasterTypeCluster].
 	MasterType string
 	// MasterAliveInterval is `master_alive_interval` (s): how often each master is asked whether it lives. 0: never. With
-	// several masters 30 s where nothing else is said.
+	// several masters, or several paths to one, 30 s where nothing else is said.
 	MasterAliveInterval time.Duration
 	// MasterAliveTimeout is `master_alive_timeout` (s): how long it may take to answer.
 	MasterAliveTimeout time.Duration
@@ -106,6 +106,9 @@ type Config struct {
 	MaxLostPublishes int
 	// MaxSubscriptions is `max_subscriptions`: how many topics one connection may subscribe to.
 	MaxSubscriptions int
+	// PublishHold is `publish_hold` (ms): how long a publish may wait that a path to the master has brought which has returned,
+	// for what a slower path still carries. Of no effect with one path.
+	PublishHold time.Duration
 
 	// Requests.
 
@@ -201,6 +204,7 @@ func Default() Config {
 		PubLogSize:       64 * mebibyte,
 		MaxLostPublishes: 10000,
 		MaxSubscriptions: 100000,
+		PublishHold:      time.Second,
 
 		MaxInFlight:     512,
 		RequestDeadline: 120 * time.Second,
@@ -236,7 +240,7 @@ func (c *Config) follow(given func(key string) bool) {
 	if !given("master_publish_port") {
 		c.MasterPublishPort = c.PublishPort
 	}
-	if !given("master_alive_interval") && len(c.Masters()) > 1 {
+	if !given("master_alive_interval") && len(c.paths()) > 1 {
 		c.MasterAliveInterval = 30 * time.Second
 	}
 	if !given("zmq_heartbeat_timeout") {

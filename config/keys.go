@@ -54,6 +54,7 @@ var keys = []key{
 	{"pub_log_size", func(c *Config) value { return size{&c.PubLogSize, mebibyte, 64 * gibibyte} }},
 	{"max_lost_publishes", func(c *Config) value { return count{p: &c.MaxLostPublishes, least: 0, most: 1_000_000_000} }},
 	{"max_subscriptions", func(c *Config) value { return count{p: &c.MaxSubscriptions, least: 1, most: 10_000_000} }},
+	{"publish_hold", func(c *Config) value { return milliseconds(&c.PublishHold, 10, 60_000) }},
 
 	{"max_in_flight", func(c *Config) value { return count{p: &c.MaxInFlight, least: 1, most: 100_000} }},
 	{"request_deadline", func(c *Config) value { return seconds(&c.RequestDeadline, 1, 86_400) }},

@@ -63,15 +63,7 @@ var rules = []struct {
 			"which a relay cannot be; failover is the first of them that answers")
 	}},
 	{"master_alive_interval", []string{"master"}, func(c Config) string {
-		return when(c.MasterAliveInterval == 0 && len(c.Masters()) > 1, "asks no master whether it lives, and of several nobody would know which one does")
-	}},
-	{"master", nil, func(c Config) string {
-		for _, m := range c.Masters() {
-			if len(m.Paths) > 1 {
-				return "has several paths to " + m.Name + ", which this version does not support"
-			}
-		}
-		return ""
+		return when(c.MasterAliveInterval == 0 && len(c.paths()) > 1, "asks no master whether it lives, and of several, or several paths, nobody would know which one does")
 	}},
 	{"master", []string{"master_port", "ret_port"}, func(c Config) string {
 		seen := map[string]bool{}

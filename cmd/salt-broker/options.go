@@ -30,6 +30,8 @@ func publishOptions(c config.Config, m config.Master, b *buffers.Budget, log log
 		Allow:             c.AllowNetworks(),
 		Deny:              c.DenyNetworks(),
 		Master:            masterOptions(c, m.Paths[0].Publish, log),
+		Paths:             publishPaths(m),
+		Hold:              c.PublishHold,
 		Loops:             publishLoops(c),
 		HWM:               c.PubHWM,
 		LogBytes:          c.PubLogSize,
@@ -81,6 +83,16 @@ func hostname() string {
 	return name
 }
 
+// publishPaths are where a master publishes, if that is more than one address.
+func publishPaths(m config.Master) (paths []string) {
+	if len(m.Paths) > 1 {
+		for _, p := range m.Paths {
+			paths = append(paths, p.Publish)
+		}
+	}
+	return paths
+}
+
 // masterOptions is how either channel reaches its port of the master.
 func masterOptions(c config.Config, address string, log logrus.FieldLogger) master.Options {
 	return master.Options{
@@ -109,14 +121,15 @@ func publishLoops(c config.Config) int {
 	return c.Loops
 }
 
-// linksOf is how many connections to masters there are: one for publishes, and for each loop of the request channel one
-// for requests and one for large ones; and now and then one by each path, to ask whether the master lives.
+// linksOf is how many connections to masters there are: one for publishes by each path of the one that serves, and for each
+// loop of the request channel one for requests and one for large ones; and now and then one by each path, to ask whether the
+// master lives.
 func linksOf(c config.Config) int {
-	links := 1 + 2*requestLoops(c)
+	publish, probes := 0, 0
 	for _, m := range c.Masters() {
-		links += len(m.Paths)
+		publish, probes = max(publish, len(m.Paths)), probes+len(m.Paths)
 	}
-	return links
+	return publish + 2*requestLoops(c) + probes
 }
 
 // requestLoops may be fewer than publishLoops: a loop without a place at the master would have no work.

@@ -42,6 +42,12 @@ var elsewhere = map[string]string{
 	"status_pprof":             "the status server",
 }
 
+// others are options that no key is for alone, and what has them set.
+var others = map[string]string{
+	"pub.Paths": "several paths to the master: TestPathsReachTheChannels",
+	"ret.Spare": "a path that is left for a quicker one: TestPaths",
+}
+
 // reaches says which options a key reaches, and how.
 var reaches = []struct {
 	key    string
@@ -77,6 +83,7 @@ var reaches = []struct {
 	{"pub_log_size", func(c *config.Config) { c.PubLogSize = 1 }, map[string]string{"pub.LogBytes": "1"}},
 	{"max_lost_publishes", func(c *config.Config) { c.MaxLostPublishes = 1 }, map[string]string{"pub.MaxLost": "1"}},
 	{"max_subscriptions", func(c *config.Config) { c.MaxSubscriptions = 1 }, map[string]string{"pub.MaxSubscriptions": "1"}},
+	{"publish_hold", func(c *config.Config) { c.PublishHold = 1 }, map[string]string{"pub.Hold": "1ns"}},
 	{"max_in_flight", func(c *config.Config) { c.MaxInFlight = 1000 }, map[string]string{"ret.MaxInFlight": "1000"}},
 	{"request_deadline", func(c *config.Config) { c.RequestDeadline = 1 }, map[string]string{"ret.RequestDeadline": "1ns"}},
 	{"max_message_size", func(c *config.Config) { c.MaxMessageSize = 1 }, both("MaxMessage", "1")},
@@ -119,7 +126,7 @@ func TestEveryKeyReachesItsOption(t *testing.T) {
 		}
 	}
 	for path := range before {
-		if !changed[path] {
+		if !changed[path] && others[path] == "" {
 			t.Errorf("nothing sets %s", path)
 		}
 	}

@@ -129,6 +129,7 @@ func follow(c, next config.Config) config.Config {
 	c.HeartbeatInterval, c.HeartbeatTimeout = next.HeartbeatInterval, next.HeartbeatTimeout
 
 	c.PubHWM, c.MaxLostPublishes, c.MaxSubscriptions = next.PubHWM, next.MaxLostPublishes, next.MaxSubscriptions
+	c.PublishHold = next.PublishHold
 	c.RequestDeadline = next.RequestDeadline
 	c.MaxMessageSize, c.MaxBufferedBytes = next.MaxMessageSize, next.MaxBufferedBytes
 	c.DrainTimeout = next.DrainTimeout

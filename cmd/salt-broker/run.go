@@ -96,10 +96,14 @@ func start(ctx context.Context, c config.Config, o config.Options, owner *accoun
 	running.Store(&c)
 	var publishes *publishChannel
 	var requests *requestChannel
-	overMasters := masters.New(watchOptions(c), log.WithField("component", "masters"), func(m masters.Master) {
+	overMasters := masters.New(watchOptions(c), log.WithField("component", "masters"), func(m masters.Master, spare bool) {
 		now := *running.Load() // both channels at once
 		publishes.Apply(func(p *pubproxy.Proxy) { p.Apply(publishOptions(now, configured(m), budget, log)) })
-		requests.Apply(func(p *retproxy.Proxy) { p.Apply(requestOptions(now, configured(m), budget, log)) })
+		to := requestOptions(now, configured(m), budget, log)
+		if spare {
+			to.Spare = now.RequestDeadline
+		}
+		requests.Apply(func(p *retproxy.Proxy) { p.Apply(to) })
 	}, func() masters.Traffic {
 		s := requests.Stats()
 		return masters.Traffic{Replies: s.Replies, InFlight: s.InFlight}

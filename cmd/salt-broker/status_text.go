@@ -36,6 +36,10 @@ func statusText(report, last *status.Report) string {
 		t.row("", "%d lag, the last by %d publishes with %s", p.Behind, p.LagMessages, bytesOf(float64(p.LagBytes)))
 	}
 	t.row("publishes", "%s in, %s to minions", t.flow(p.FromMaster, bp.FromMaster), t.flow(p.ToMinions, bp.ToMinions))
+	for _, b := range p.Brought {
+		t.row("", "by %s: %d first, %d repeated, %d dropped, %d held, %d behind", escaped(b.Path), b.FirstTotal, b.RepeatedTotal,
+			b.LateTotal+b.UnknownTotal, b.Held, b.Behind)
+	}
 	t.row("requests", "%s in, %s to the master", t.flow(r.FromMinions, br.FromMinions), t.flow(r.ToMaster, br.ToMaster))
 	t.row("", "%d wait here, %d of %d are at the master, %s overdue", r.Waiting, r.InFlight, r.InFlightLimit,
 		t.count(r.OverdueTotal, br.OverdueTotal))
@@ -121,6 +125,12 @@ func (t *texter) masters() {
 			text += fmt.Sprintf(" for %v", t.report.Now.Sub(m.Since).Round(time.Second))
 		}
 		for _, p := range m.Paths {
+			if len(m.Paths) > 1 {
+				text += ", by " + escaped(p.Request) + " " + escaped(p.Health)
+				if p.Requests {
+					text += " and with requests"
+				}
+			}
 			if p.LatencySeconds > 0 {
 				text += fmt.Sprintf(", answers in %v", time.Duration(p.LatencySeconds*float64(time.Second)).Round(10*time.Microsecond))
 			}

@@ -36,6 +36,8 @@ type PathState struct {
 	Path
 	Health Health
 	Since  time.Time
+	// Requests says that requests take this one while the master serves.
+	Requests bool
 	// Probes and Failures count since the path was configured.
 	Probes, Failures uint64
 	// Latency is how long the last good answer to a ping took; 0: there was none.
@@ -56,7 +58,7 @@ func (w *Watch) State() State {
 		one := MasterState{Name: m.Name, Serving: i == w.choice.serving, Health: c.is, Since: c.since, Key: w.keys.of[m.Name]}
 		for j, h := range w.paths[i] {
 			one.Paths = append(one.Paths, PathState{
-				Path: m.Paths[j], Health: h.is, Since: h.since, Probes: h.asked, Failures: h.failed, Latency: h.took, LastError: h.fault,
+				Path: m.Paths[j], Health: h.is, Since: h.since, Requests: j == w.routes[i].path, Probes: h.asked, Failures: h.failed, Latency: h.took, LastError: h.fault,
 			})
 		}
 		s.Masters = append(s.Masters, one)
@@ -102,6 +104,19 @@ func (w *Watch) reportPath(i, j int) {
 		return
 	}
 	log.Info("a path to a master is up")
+}
+
+// reportRoute tells that requests take another path to a master.
+func (w *Watch) reportRoute(i, from int, failed bool) {
+	m, to := w.options.Masters[i], w.routes[i].path
+	why := "quicker"
+	if failed {
+		why = "failed"
+	}
+	w.log.WithFields(logrus.Fields{
+		"master": m.Name, "from": m.Paths[from].Request, "path": m.Paths[to].Request, "reason": why,
+		"took": rounded(w.paths[i][from].took), "takes": rounded(w.paths[i][to].took),
+	}).Info("requests take another path to a master")
 }
 
 // reportNone tells once that no master of several is up, and once that one is again.

@@ -65,13 +65,14 @@ type Traffic struct {
 // Watch asks the masters and says which one serves. It is a service of the supervisor.
 type Watch struct {
 	log     logrus.FieldLogger
-	serve   func(Master)
+	serve   func(m Master, spare bool)
 	traffic func() Traffic
 	ask     func(ctx context.Context, o master.Options, p Path, timeout time.Duration) (time.Duration, error)
 
 	mu      sync.Mutex
 	options Options // Masters in the order that holds
 	paths   [][]*path
+	routes  []route // by master
 	choice  choice
 	since   time.Time // when the one that serves began to
 	moves   map[Reason]uint64
@@ -88,9 +89,10 @@ type path struct {
 }
 
 // New makes a Watch that does nothing until Live is called. serve is told which master is to serve when that changes, and
-// with every Apply; calls follow each other, and it must neither wait nor call the Watch. traffic is called from any
-// goroutine.
-func New(o Options, log logrus.FieldLogger, serve func(Master), traffic func() Traffic) *Watch {
+// with every Apply; requests are to take the first of its paths, and with spare the one that they took is good enough to
+// wait for replies that are due. Calls follow each other, and it must neither wait nor call the Watch. traffic is called
+// from any goroutine.
+func New(o Options, log logrus.FieldLogger, serve func(m Master, spare bool), traffic func() Traffic) *Watch {
 	w := &Watch{
 		log: log, serve: serve, traffic: traffic, ask: ask,
 		since: time.Now(), moves: map[Reason]uint64{Failed: 0, FailedBack: 0, Configured: 0}, replaced: make(chan struct{}),
@@ -99,12 +101,14 @@ func New(o Options, log logrus.FieldLogger, serve func(Master), traffic func() T
 	return w
 }
 
-// Serving is the master that serves. It is safe from any goroutine.
+// Serving is the master that serves, the path first that requests are to take. It is safe from any goroutine.
 func (w *Watch) Serving() Master {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.options.Masters[w.choice.serving]
+	return w.routed(w.choice.serving)
 }
+
+func (w *Watch) routed(i int) Master { return w.options.Masters[i].by(w.routes[i].path) }
 
 // Apply has the watch follow other options while it runs. The master that serves goes on serving as long as it is in the
 // list; what is known of those that stay is kept. It is safe from any goroutine.
@@ -118,19 +122,19 @@ func (w *Watch) Apply(o Options) {
 	if !same(was, now) {
 		w.moved(was, now, Configured, time.Time{})
 	}
-	w.serve(now)
+	w.serve(w.routed(w.choice.serving), false)
 	close(w.replaced)
 	w.replaced = make(chan struct{})
 }
 
 // adopt makes o the options. What is known of masters that were there is kept.
 func (w *Watch) adopt(o Options, serving *Master) {
-	before, paths, choice := w.options.Masters, w.paths, w.choice
+	before, paths, routes, choice := w.options.Masters, w.paths, w.routes, w.choice
 	o.Masters = order(o, before)
 	w.options = o
 	w.choice.candidates, w.choice.serving = make([]candidate, len(o.Masters)), 0
 	w.choice.failback, w.choice.hold = o.Failback, o.FailbackAfter
-	w.paths = make([][]*path, len(o.Masters))
+	w.paths, w.routes = make([][]*path, len(o.Masters)), make([]route, len(o.Masters))
 	for i, m := range o.Masters {
 		for range m.Paths {
 			w.paths[i] = append(w.paths[i], &path{wake: make(chan struct{}, 1)})
@@ -139,7 +143,7 @@ func (w *Watch) adopt(o Options, serving *Master) {
 		if j < 0 || o.Interval == 0 {
 			continue
 		}
-		w.paths[i], w.choice.candidates[i] = paths[j], choice.candidates[j]
+		w.paths[i], w.routes[i], w.choice.candidates[i] = paths[j], routes[j], choice.candidates[j]
 	}
 	if serving != nil && o.Failover {
 		if i := slices.IndexFunc(o.Masters, func(m Master) bool { return same(m, *serving) }); i >= 0 {
@@ -304,7 +308,7 @@ func (f follower) answered(took time.Duration, err error, answers bool) time.Dur
 	if w.replaced != f.replaced {
 		return again // Apply has been here, and the end is near
 	}
-	if errors.As(err, new(silence)) && w.choice.serving == f.master && answers {
+	if errors.As(err, new(silence)) && w.choice.serving == f.master && w.routes[f.master].path == f.place && answers {
 		took, err = 0, nil
 	}
 	now := time.Now()
@@ -317,6 +321,7 @@ func (f follower) answered(took time.Duration, err error, answers bool) time.Dur
 	if changed {
 		w.reportPath(f.master, f.place)
 	}
+	w.route(f.master, f.place)
 	if f.master == w.choice.serving && f.path.against == 1 {
 		w.wake() // who may have to serve is to be known
 	}
@@ -324,16 +329,36 @@ func (f follower) answered(took time.Duration, err error, answers bool) time.Dur
 		from := w.choice.serving
 		w.choice.serving = to
 		w.moved(w.options.Masters[from], w.options.Masters[to], why, w.trouble(from))
-		w.serve(w.options.Masters[to])
+		w.serve(w.routed(to), false)
 	}
 	w.reportNone()
 	switch {
 	case f.path.against > 0:
 		return min(again, w.options.Interval)
+	case w.routes[f.master].undecided():
+		return min(curious, w.options.Interval)
 	case w.up() == 0:
 		return min(eager, w.options.Interval)
 	}
 	return w.options.Interval
+}
+
+// route looks for a better path for requests than the one that they take, after one has been measured.
+func (w *Watch) route(i, measured int) {
+	r := &w.routes[i]
+	from := r.path
+	before := r.undecided()
+	moved, failed := r.decide(w.paths[i], measured)
+	if r.undecided() && !before {
+		w.wake()
+	}
+	if !moved {
+		return
+	}
+	w.reportRoute(i, from, failed)
+	if i == w.choice.serving {
+		w.serve(w.routed(i), !failed)
+	}
 }
 
 // judge makes of what is known of the paths what the master is.

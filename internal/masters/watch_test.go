@@ -28,7 +28,9 @@ type world struct {
 	mu     sync.Mutex
 	is     map[string]behavior // by request address
 	asked  map[string]int
+	takes  map[string]time.Duration // an answer, by request address; others 1 ms
 	served []string
+	spared []bool
 	stop   func() error
 }
 
@@ -66,13 +68,13 @@ func inWorld(t *testing.T, o Options, before map[string]behavior, test func(w *w
 	synctest.Test(t, func(t *testing.T) {
 		log, hook := logtest.NewNullLogger()
 		log.SetLevel(logrus.DebugLevel)
-		w := &world{t: t, hook: hook, is: map[string]behavior{}, asked: map[string]int{}}
+		w := &world{t: t, hook: hook, is: map[string]behavior{}, asked: map[string]int{}, takes: map[string]time.Duration{}}
 		for name, is := range before {
 			w.is[name+":4506"] = is
 		}
-		w.Watch = New(o, log, func(m Master) { w.served = append(w.served, m.Name) }, func() Traffic {
-			return Traffic{Replies: w.count.Load(), InFlight: int(w.flying.Load())}
-		})
+		w.Watch = New(o, log, func(m Master, spare bool) {
+			w.served, w.spared = append(w.served, m.Name), append(w.spared, spare)
+		}, func() Traffic { return Traffic{Replies: w.count.Load(), InFlight: int(w.flying.Load())} })
 		w.Watch.ask = w.answer
 		ctx, cancel := context.WithCancel(context.Background()) //nolint:usetesting // that of the test ends outside of the bubble
 		ended := make(chan error, 1)
@@ -93,7 +95,7 @@ func inWorld(t *testing.T, o Options, before map[string]behavior, test func(w *w
 
 func (w *world) answer(ctx context.Context, _ master.Options, p Path, timeout time.Duration) (time.Duration, error) {
 	w.mu.Lock()
-	is := w.is[p.Request]
+	is, takes := w.is[p.Request], max(w.takes[p.Request], time.Millisecond)
 	w.asked[p.Request]++
 	w.mu.Unlock()
 	switch is {
@@ -111,8 +113,15 @@ func (w *world) answer(ctx context.Context, _ master.Options, p Path, timeout ti
 			return 0, ctx.Err()
 		}
 	default:
-		return time.Millisecond, nil
+		return takes, nil
 	}
+}
+
+// slow changes how long answers by a path take.
+func (w *world) slow(takes time.Duration, name string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.takes[name+":4506"] = takes
 }
 
 // become changes what masters are, all at once.

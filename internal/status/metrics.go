@@ -9,6 +9,7 @@ import (
 	"salt-broker/internal/latency"
 	"salt-broker/internal/master"
 	"salt-broker/internal/masters"
+	"salt-broker/internal/merge"
 	"salt-broker/pubproxy"
 	"salt-broker/retproxy"
 )
@@ -159,7 +160,7 @@ var metrics = []metric{
 		name: "salt_broker_master_links", kind: "gauge", labels: []string{"channel"},
 		help: "Connections to the master that there should be.",
 		values: func(n *numbers, emit emit) {
-			emit(1, publish)
+			emit(float64(len(publishLinks(&n.publish))), publish)
 			emit(float64(len(n.request.Links)), request)
 		},
 	},
@@ -167,8 +168,9 @@ var metrics = []metric{
 		name: "salt_broker_master_links_up", kind: "gauge", labels: []string{"channel"},
 		help: "Connections to the master that there are.",
 		values: func(n *numbers, emit emit) {
-			emit(oneIf(n.publish.Master.Connected), publish)
-			emit(float64(len(n.request.Links)-len(downOf(n.request.Links))), request)
+			for channel, links := range map[string][]master.State{publish: publishLinks(&n.publish), request: n.request.Links} {
+				emit(float64(len(links)-len(downOf(links))), channel)
+			}
 		},
 	},
 	{
@@ -279,6 +281,32 @@ var metrics = []metric{
 		name: "salt_broker_subscriptions", kind: "gauge",
 		help:   "Prefixes that the master has been asked for.",
 		values: func(n *numbers, emit emit) { emit(float64(n.publish.Subscriptions)) },
+	},
+	{
+		name: "salt_broker_path_publishes_total", kind: "counter", labels: []string{"path", "outcome"},
+		help: "Publishes that a path to the master has brought, and what became of them; nothing where it has one path only.",
+		values: func(n *numbers, emit emit) {
+			eachRoad(n, func(path string, c merge.Counts) {
+				emit(float64(c.First), path, "first")
+				emit(float64(c.Repeated), path, "repeated")
+				emit(float64(c.Late), path, "late")
+				emit(float64(c.Unknown), path, "unknown_place")
+			})
+		},
+	},
+	{
+		name: "salt_broker_path_publishes_held", kind: "gauge", labels: []string{"path"},
+		help: "Publishes of a path that wait for what a slower one may carry (publish_hold).",
+		values: func(n *numbers, emit emit) {
+			eachRoad(n, func(path string, c merge.Counts) { emit(float64(c.Held), path) })
+		},
+	},
+	{
+		name: "salt_broker_path_publishes_behind", kind: "gauge", labels: []string{"path"},
+		help: "Publishes that came by another path and not by this one yet, since it was connected.",
+		values: func(n *numbers, emit emit) {
+			eachRoad(n, func(path string, c merge.Counts) { emit(float64(c.Behind), path) })
+		},
 	},
 	{
 		name: "salt_broker_publish_fanout_seconds", kind: "histogram",
@@ -407,6 +435,28 @@ func sumOf(links []master.State, of func(l master.State) uint64) float64 {
 		sum += of(l)
 	}
 	return float64(sum)
+}
+
+// publishLinks are the links of the publish channel: one, or one for each path to the master.
+func publishLinks(p *pubproxy.Stats) []master.State {
+	if len(p.Roads) < 2 {
+		return []master.State{p.Master}
+	}
+	var links []master.State
+	for _, r := range p.Roads {
+		links = append(links, r.Link)
+	}
+	return links
+}
+
+// eachRoad calls fn for the paths to the master, where it has several.
+func eachRoad(n *numbers, fn func(path string, c merge.Counts)) {
+	if len(n.publish.Roads) < 2 {
+		return
+	}
+	for _, r := range n.publish.Roads {
+		fn(r.Link.Master, r.Publishes)
+	}
 }
 
 func eachPeer(n *numbers, fn func(b beats, channel, side string)) {

@@ -15,6 +15,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"salt-broker/internal/latency"
+	"salt-broker/internal/master"
+	"salt-broker/internal/merge"
 	"salt-broker/internal/zmtp"
 	"salt-broker/pubproxy"
 	"salt-broker/retproxy"
@@ -257,7 +259,7 @@ func TestReasonsFromTheStart(t *testing.T) {
 // bounded are the labels that there may be, and what bounds the number of their values. A peer can make up none.
 var bounded = map[string]string{
 	"channel": "two", "side": "two", "direction": "four", "reason": "constants", "loop": "the key loops",
-	"version": "one", "commit": "one", "go_version": "one", "result": "two",
+	"version": "one", "commit": "one", "go_version": "one", "result": "two", "outcome": "four",
 	"master": "the key master, 64", "path": "the key master, 16 for each of them",
 }
 
@@ -324,6 +326,9 @@ func TestEveryNumberIsSeen(t *testing.T) {
 			default: // maps and slices
 				f.SetZero()
 			}
+			if field.Name == "Roads" {
+				b.publish.Roads = twoRoads()
+			}
 			if field.Name == "LostToLog" { // of which those are a part
 				stats(b).FieldByName("Lost").SetUint(1000003)
 			}
@@ -332,6 +337,47 @@ func TestEveryNumberIsSeen(t *testing.T) {
 				t.Errorf("%s: %s changes nothing: metrics %v, report %v", name, field.Name, after != before, reported != report)
 			}
 		}
+	}
+}
+
+// twoRoads are paths to a master of which each number is another.
+func twoRoads() []pubproxy.RoadStats {
+	return []pubproxy.RoadStats{
+		{
+			Link:      master.State{Master: "a:4505", Connected: true, Attempts: 11},
+			Publishes: merge.Counts{First: 1, Repeated: 2, Late: 3, Unknown: 4, Held: 5, Behind: 6},
+		},
+		{Link: master.State{Master: "b:4505"}, Publishes: merge.Counts{First: 7}},
+	}
+}
+
+// What the paths to a master have brought is seen where there are several, and each is a link.
+func TestRoads(t *testing.T) {
+	b := healthy()
+	b.publish.Roads = twoRoads()[:1]
+	if metrics, _ := seen(t, b); strings.Contains(metrics, "salt_broker_path_") || len(lookedAt(t, b, 0).Publish.Links) != 1 {
+		t.Error("one path is none of several")
+	}
+	b.publish.Roads = twoRoads()
+	got := samples(t, b)
+	for _, want := range []string{
+		`salt_broker_path_publishes_total{outcome="first",path="a:4505"} 1`,
+		`salt_broker_path_publishes_total{outcome="repeated",path="a:4505"} 2`,
+		`salt_broker_path_publishes_total{outcome="late",path="a:4505"} 3`,
+		`salt_broker_path_publishes_total{outcome="unknown_place",path="a:4505"} 4`,
+		`salt_broker_path_publishes_held{path="a:4505"} 5`,
+		`salt_broker_path_publishes_behind{path="a:4505"} 6`,
+		`salt_broker_path_publishes_total{outcome="first",path="b:4505"} 7`,
+		`salt_broker_master_links{channel="publish"} 2`,
+		`salt_broker_master_links_up{channel="publish"} 1`,
+	} {
+		if !slices.Contains(got, want) {
+			t.Errorf("no %s", want)
+		}
+	}
+	p := lookedAt(t, b, 0).Publish
+	if len(p.Links) != 2 || p.Links[0].DialsTotal != 11 || len(p.Brought) != 2 || p.Brought[0] != (Brought{"a:4505", 1, 2, 3, 4, 5, 6}) {
+		t.Errorf("%+v, %+v", p.Links, p.Brought)
 	}
 }
 

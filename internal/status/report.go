@@ -9,6 +9,7 @@ import (
 	"salt-broker/internal/latency"
 	"salt-broker/internal/master"
 	"salt-broker/internal/masters"
+	"salt-broker/internal/merge"
 	"salt-broker/internal/reactor"
 )
 
@@ -73,6 +74,7 @@ type Path struct {
 	FailuresTotal  uint64  `json:"failures_total"`
 	LatencySeconds float64 `json:"latency_seconds"` // of the last good answer; 0: none
 	LastError      string  `json:"last_error,omitempty"`
+	Requests       bool    `json:"requests"` // requests take it
 }
 
 // Channel is what is the same of both channels.
@@ -146,6 +148,19 @@ type Publish struct {
 	ToMinions     Flow   `json:"to_minions"`
 	DroppedTotal  Losses `json:"dropped_total"`
 	FanOut        Times  `json:"fanout"`
+	// Brought is what the paths to the master have brought; empty where it has one path only.
+	Brought []Brought `json:"brought"`
+}
+
+// Brought is what became of the publishes that one path to the master has brought.
+type Brought struct {
+	Path          string `json:"path"` // its publish port
+	FirstTotal    uint64 `json:"first_total"`
+	RepeatedTotal uint64 `json:"repeated_total"`
+	LateTotal     uint64 `json:"late_total"`
+	UnknownTotal  uint64 `json:"unknown_place_total"`
+	Held          int    `json:"held"`
+	Behind        int    `json:"behind"`
 }
 
 // Losses are publishes that minions lost, by the limit that was passed.
@@ -207,12 +222,13 @@ func (s *Server) report(ctx context.Context) Report {
 				Address: o.PublishAddr.String(), Open: p.Open, Minions: p.Minions, AcceptedTotal: p.Accepted, EndedTotal: p.Ends,
 				RestartsTotal: n.publishRestarts,
 				Heartbeats:    Sides{Heartbeats(p.MinionBeats), Heartbeats(p.MasterBeats)},
-				Links:         linksOf(p.Master), Loops: loopsOf(p.Loops),
+				Links:         linksOf(publishLinks(p)...), Loops: loopsOf(p.Loops),
 			},
 			Subscriptions: p.Subscriptions, Behind: p.Behind, LagMessages: p.Lag, LagBytes: p.LagBytes,
 			FromMaster: Flow{p.Publishes, p.PublishBytes}, ToMinions: Flow{p.Deliveries, p.DeliveryBytes},
 			DroppedTotal: Losses{p.Lost - min(p.LostToLog, p.Lost), p.LostToLog},
 			FanOut:       TimesOf(p.FanOut),
+			Brought:      broughtOf(n),
 		},
 		Request: Request{
 			Channel: Channel{
@@ -246,7 +262,7 @@ func mastersOf(all masters.State) Masters {
 		for _, p := range one.Paths {
 			road := Path{
 				Publish: p.Publish, Request: p.Request, Health: p.Health.String(), ProbesTotal: p.Probes, FailuresTotal: p.Failures,
-				LatencySeconds: p.Latency.Seconds(),
+				LatencySeconds: p.Latency.Seconds(), Requests: p.Requests,
 			}
 			if p.LastError != nil {
 				road.LastError = p.LastError.Error()
@@ -256,6 +272,14 @@ func mastersOf(all masters.State) Masters {
 		m.List = append(m.List, line)
 	}
 	return m
+}
+
+func broughtOf(n *numbers) []Brought {
+	brought := []Brought{}
+	eachRoad(n, func(path string, c merge.Counts) {
+		brought = append(brought, Brought{path, c.First, c.Repeated, c.Late, c.Unknown, c.Held, c.Behind})
+	})
+	return brought
 }
 
 func linksOf(states ...master.State) []Link {
