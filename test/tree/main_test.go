@@ -151,8 +151,8 @@ type tree struct {
 	brokers []*broker
 }
 
-// startTree returns when all links are there.
-func startTree(t *testing.T, o sim.MasterOptions, c config.Config) *tree {
+// startTree returns when all links are there. Those below the top may have another configuration.
+func startTree(t *testing.T, o sim.MasterOptions, c config.Config, below ...config.Config) *tree {
 	t.Helper()
 	m, err := sim.StartMaster(o)
 	must(t, err)
@@ -163,6 +163,9 @@ func startTree(t *testing.T, o sim.MasterOptions, c config.Config) *tree {
 		b := startBroker(t, name, c, publish, request)
 		publish, request = b.publish.Addr(), b.request.Addr()
 		tr.brokers = append(tr.brokers, b)
+		if len(below) > 0 {
+			c = below[0]
+		}
 	}
 	eventually(t, "all links are there", tr.connected)
 	return tr

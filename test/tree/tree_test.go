@@ -259,10 +259,20 @@ func TestOutageOfATree(t *testing.T) {
 // to 64; when requests have waited for 2 s, as much as all the others together.
 func TestBrokerBelowLeavesRoom(t *testing.T) {
 	t.Parallel()
-	for name, few := range map[string]int{"few above": 10, "as many above": 200} {
+	for name, tt := range map[string]struct {
+		few, sent   int
+		least, most float64 // of the replies go to those at the top
+	}{
+		"few above":  {10, config.Default().MaxInFlight, 0.06, 0.5},
+		"more above": {200, config.Default().MaxInFlight, 0.5, 0.95},
+		// So it has far more than its share at the top.
+		"few above, and a broker that sends much": {10, 8192, 0.06, 0.5},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			tr := startTree(t, sim.MasterOptions{ServiceTime: 20 * time.Millisecond}, config.Default()) // 250 a second
+			few, below := tt.few, config.Default()
+			below.MaxInFlight = tt.sent
+			tr := startTree(t, sim.MasterOptions{ServiceTime: 20 * time.Millisecond}, config.Default(), below) // 250 a second
 			crowd := func(b *broker, first, count int) *sim.Minions {
 				m, err := sim.StartMinions(sim.MinionsOptions{
 					Count: count, First: first, Request: b.request.Addr(), Busy: true, Timeout: patience,
@@ -272,17 +282,17 @@ func TestBrokerBelowLeavesRoom(t *testing.T) {
 				m.AskAll()
 				return m
 			}
-			below := crowd(tr.brokers[2], 0, 1000)
-			must(t, below.Await(within(t), func(s sim.MinionsStats) bool { return s.Replies >= 200 }))
+			many := crowd(tr.brokers[2], 0, 1000)
+			must(t, many.Await(within(t), func(s sim.MinionsStats) bool { return s.Replies >= 200 }))
 			above := crowd(tr.brokers[0], 1000, few)
-			before := below.Stats()
+			before := many.Stats()
 			must(t, above.Await(within(t), func(s sim.MinionsStats) bool { return s.Replies >= uint64(5*few) }))
-			own, theirs := above.Stats(), below.Stats()
+			own, theirs := above.Stats(), many.Stats()
 			share := float64(own.Replies) / float64(own.Replies+theirs.Replies-before.Replies)
 			t.Logf("%d at the top got %d replies, %.0f %% of all, p50 %v, at most %v; below meanwhile %d, p50 %v, at most %v",
 				few, own.Replies, 100*share, own.Latency.P50, own.Latency.Max, theirs.Replies-before.Replies, theirs.Latency.P50, theirs.Latency.Max)
-			if least, most := float64(few)/float64(few+1000), float64(few)/float64(few+20); share < least || share > most {
-				t.Errorf("those at the top got %.0f %% of the replies, want %.0f to %.0f %%", 100*share, 100*least, 100*most)
+			if share < tt.least || share > tt.most {
+				t.Errorf("those at the top got %.0f %% of the replies, want %.0f to %.0f %%", 100*share, 100*tt.least, 100*tt.most)
 			}
 		})
 	}
