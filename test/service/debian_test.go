@@ -80,6 +80,9 @@ func theDeb(t *testing.T, version string) string {
 func (d *debian) contents() {
 	t := d.t
 	deb := theDeb(t, newVersion)
+	if again := glob(t, filepath.Join(os.Getenv(inside), "again"), "*.deb", ""); !same(t, deb, again) {
+		t.Error("made twice it is not the same")
+	}
 	control := output(t, "dpkg-deb", "--field", deb)
 	for _, want := range []string{"Package: salt-broker", "Version: " + newVersion, "Depends: systemd", "Recommends: logrotate"} {
 		if !strings.Contains("\n"+control+"\n", "\n"+want+"\n") {

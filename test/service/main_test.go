@@ -81,24 +81,28 @@ func outside() int {
 	}
 }
 
-// build makes the packages in dir: rpm and src.rpm of the new version, and Debian packages of both.
+// build makes the packages in dir: rpm and src.rpm of the new version, and Debian packages of both, of the new one twice.
 func build(dir string) error {
 	var tasks errgroup.Group
-	run := func(what string, versions ...string) {
-		tasks.Go(func() error {
-			for _, version := range versions {
-				c := exec.Command("make", "-C", "../..", what, "DIST="+dir)
-				c.Env = append(os.Environ(), "VERSION="+version, "TOPDIR="+filepath.Join(dir, "top"))
-				if out, err := c.CombinedOutput(); err != nil {
-					return fmt.Errorf("make %s: %w\n%s", what, err, out)
-				}
-			}
-			return nil
-		})
+	run := func(what, version, to string) error {
+		c := exec.Command("make", "-C", "../..", what, "DIST="+to)
+		c.Env = append(os.Environ(), "VERSION="+version, "TOPDIR="+filepath.Join(dir, "top"))
+		if out, err := c.CombinedOutput(); err != nil {
+			return fmt.Errorf("make %s: %w\n%s", what, err, out)
+		}
+		return nil
 	}
-	run("rpm", newVersion)
+	tasks.Go(func() error { return run("rpm", newVersion, dir) })
 	if lacks(debianPrograms) == "" {
-		run("deb", oldVersion, newVersion)
+		tasks.Go(func() error {
+			if err := run("deb", oldVersion, dir); err != nil {
+				return err
+			}
+			if err := run("deb", newVersion, dir); err != nil {
+				return err
+			}
+			return run("deb", newVersion, filepath.Join(dir, "again"))
+		})
 	}
 	return tasks.Wait()
 }

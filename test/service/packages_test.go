@@ -110,16 +110,22 @@ func TestSourceRebuildsOfflineAsTheSame(t *testing.T) {
 		{rpm, glob(t, filepath.Join(top, "RPMS/*"), "salt-broker-*.rpm", "")},
 		{source, glob(t, filepath.Join(top, "SRPMS"), "salt-broker-*.rpm", "")},
 	} {
-		first, err := os.ReadFile(pair[0])
-		if err != nil {
-			t.Fatal(err)
-		}
-		again, err := os.ReadFile(pair[1])
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !bytes.Equal(first, again) {
+		if !same(t, pair[0], pair[1]) {
 			t.Errorf("%s and its rebuild are not the same", filepath.Base(pair[0]))
 		}
 	}
+}
+
+// same says whether two files have the same bytes.
+func same(t *testing.T, one, other string) bool {
+	t.Helper()
+	first, err := os.ReadFile(one)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := os.ReadFile(other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Equal(first, second)
 }
