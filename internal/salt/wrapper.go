@@ -151,33 +151,36 @@ func (w Wrapper) Command() string {
 }
 
 // command returns the cmd of an encoded map, "" when there is none.
-func command(p []byte) string {
+func command(p []byte) string { return string(valueOf(p, keyCmd)) }
+
+// valueOf returns the raw that an encoded map has for a key, nil when there is none.
+func valueOf(p []byte, key string) []byte {
 	if msgp.NextType(p) != msgp.MapType {
-		return ""
+		return nil
 	}
 	count, rest, err := msgp.ReadMapHeaderBytes(p)
 	if err != nil {
-		return ""
+		return nil
 	}
 	for range count {
-		key, after, err := CutRaw(rest)
+		name, after, err := CutRaw(rest)
 		if err != nil {
-			return ""
+			return nil
 		}
 		value, after, err := cutValue(after)
 		if err != nil {
-			return ""
+			return nil
 		}
-		if string(key) == keyCmd {
-			cmd, _, err := CutRaw(value)
+		if string(name) == key {
+			raw, _, err := CutRaw(value)
 			if err != nil {
-				return ""
+				return nil
 			}
-			return string(cmd)
+			return raw
 		}
 		rest = after
 	}
-	return ""
+	return nil
 }
 
 // AppendRequest appends an encrypted request of a minion: {enc: aes, load, version}, and id unless it is nil.

@@ -196,6 +196,9 @@ func FuzzWrapper(f *testing.F) {
 		w, err := ParseWrapper(p)
 		_ = IsPingReply(p)
 		_ = w.Command()
+		if !bytes.Contains(p, MinionID(p)) {
+			t.Fatalf("the id %q is not in the input", MinionID(p))
+		}
 		if !bytes.Equal(p, before) {
 			t.Fatal("the input was changed")
 		}
