@@ -46,7 +46,7 @@ func TestApplyMaxInFlight(t *testing.T) {
 	}
 	r.balanced()
 	until(t, "all credit", func() bool {
-		return r.credit.accounts[0].free.Load() == 1 && r.credit.accounts[1].free.Load() == 1
+		return r.members[0].credit.accounts[0].free.Load() == 1 && r.members[0].credit.accounts[1].free.Load() == 1
 	})
 }
 

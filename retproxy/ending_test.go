@@ -389,9 +389,9 @@ func TestRequestOfAConnectionClosedInTheSameTurn(t *testing.T) {
 				m.conn.Close(reactor.ErrStopped)
 			}
 		}))
-		l.way.landed(l.way.flights.remove(a.place()))
+		l.ways[0].landed(l.ways[0].flights.remove(a.place()))
 		l.overdue.Add(1)
-		l.way.dispatch()
+		l.ways[0].dispatch()
 		if n := l.forgotten.Load(); n != 1 {
 			t.Errorf("%d forgotten, want 1", n)
 		}

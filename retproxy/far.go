@@ -85,12 +85,12 @@ func (f *far) soon(took time.Duration) bool { return took <= f.trip+f.trip/2 }
 // forget is for a new connection, which may go another way. What is taken stays so until it is given back.
 func (f *far) forget() { *f = far{most: f.most, taken: f.taken} }
 
-// far is the way's part of the places for what is under way.
+// far is this lane's part of the places for what is under way.
 func (w *way) far() *far { return &w.credit.accounts[w.lane.index].far }
 
 // answered takes in the reply that has come for a request. One minion may hold half of the places that there are then.
 func (w *way) answered(f flight) {
-	if now := w.lane.loop.Now(); w.far().reply(now, now-f.sent, w.lane.waiting.Load() > 0) {
+	if now := w.lane.loop.Now(); w.far().reply(now, now-f.sent, w.waiting.Load() > 0) {
 		w.share = int32(max(1, (w.near+w.far().places)/2))
 	}
 }

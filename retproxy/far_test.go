@@ -133,7 +133,7 @@ func TestLongWayHasMorePlaces(t *testing.T) {
 	r.balanced()
 	checkCredit(t, r)
 	r.onLoop(0, func(l *lane) {
-		if taken := l.way.far().taken; taken != 0 {
+		if taken := l.ways[0].far().taken; taken != 0 {
 			t.Errorf("%d far places have not come back", taken)
 		}
 	})
@@ -145,11 +145,11 @@ func TestNewLinkMeasuresAnew(t *testing.T) {
 	m.trip = time.Millisecond
 	r := start(t, m)
 	trip := func() (d time.Duration) {
-		r.onLoop(0, func(l *lane) { d = l.way.far().trip })
+		r.onLoop(0, func(l *lane) { d = l.ways[0].far().trip })
 		return d
 	}
 	until(t, "the way to be known", func() bool { return trip() >= m.trip })
-	r.onLoop(0, func(l *lane) { l.way.far().trip = 1 })
+	r.onLoop(0, func(l *lane) { l.ways[0].far().trip = 1 })
 	m.cut()
 	until(t, "it to be known again", func() bool { return trip() >= m.trip })
 }

@@ -22,6 +22,7 @@ func (s Stats) After(former Stats) Stats {
 	s.Late += former.Late
 	s.Overdue += former.Overdue
 	s.LostWithLink += former.LostWithLink
+	s.Moved += former.Moved
 	s.TracesIgnored += former.TracesIgnored
 	s.Accepted += former.Accepted
 	s.MinionBeats = s.MinionBeats.Plus(former.MinionBeats)
@@ -55,5 +56,6 @@ func (s Stats) Ended() Stats {
 	s.Forgotten += uint64(max(0, s.Waiting))
 	s.Open = false
 	s.Minions, s.Waiting, s.InFlight = 0, 0, 0
+	s.Peers = nil
 	return s
 }

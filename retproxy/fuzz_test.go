@@ -113,7 +113,7 @@ func (l *life) fails(format string, values ...any) {
 // live is all of it, on the loop.
 func (l *life) live(nc net.Conn) {
 	if l.link != nil {
-		l.lane.way.ordinary.adopt(l.link, zmtp.Version{Major: 3, Minor: 1}, master.State{}, l.linkEnded)
+		l.lane.ways[0].ordinary.adopt(l.link, zmtp.Version{Major: 3, Minor: 1}, master.State{}, l.linkEnded)
 	}
 	conn, err := l.lane.loop.Adopt(nc, l)
 	if err != nil {
@@ -154,7 +154,7 @@ func (l *life) live(nc net.Conn) {
 		_ = conn.TryWrite(zmtp.AppendPong(nil, []byte("the end"))) // and what was kept before it
 		conn.Close(io.EOF)
 	}
-	if k := l.lane.way.ordinary; k.conn != nil {
+	if k := l.lane.ways[0].ordinary; k.conn != nil {
 		_ = k.conn.TryWrite(zmtp.AppendPong(nil, []byte("the end")))
 		k.conn.Close(io.EOF)
 	}
@@ -162,7 +162,7 @@ func (l *life) live(nc net.Conn) {
 
 // holds checks what waits here after so many bytes.
 func (l *life) holds(fed int) {
-	l.sent = int(l.flying)
+	l.sent = int(l.own.flying)
 	waiting := l.model.requests[l.sent:]
 	memory, bytesHeld, n := l.stream.Buffered(), int64(0), 0
 	for r := l.first; r != nil; r = r.after {
@@ -183,8 +183,8 @@ func (l *life) holds(fed int) {
 	if want := bytesHeld + int64(l.stream.HalfRead()); !l.conn.Closed() && l.lane.held != want {
 		l.fails("the lane counts %d bytes, there are %d", l.lane.held, want)
 	}
-	if l.link == nil && l.sent > 0 || l.flying > l.lane.way.share || l.queued+l.flying > l.lane.way.share {
-		l.fails("%d are at the master and %d in the queue", l.flying, l.queued)
+	if l.link == nil && l.sent > 0 || l.own.flying > l.lane.ways[0].share || l.own.queued+l.own.flying > l.lane.ways[0].share {
+		l.fails("%d are at the master and %d in the queue", l.own.flying, l.own.queued)
 	}
 	if most := 1024 + 10*fed; memory > most { // what is tiny has what it needs, else 512 bytes and more
 		l.fails("%d bytes are held after %d", memory, fed)
@@ -197,8 +197,8 @@ func (l *life) gone() {
 		l.fails("it ended %d times", l.times)
 	}
 	s := l.lane
-	if s.held != 0 || s.heldWhole != 0 || s.loop.Kept() != 0 || s.waiting.Load() != 0 || s.inFlight.Load() != 0 || s.minions.Load() != 0 || s.loop.Connections() != 0 ||
-		s.way.ordinary.queue.length != 0 || s.way.bulk.queue.length != 0 || s.way.ordinary.order.length != 0 {
+	if s.held != 0 || s.heldWhole != 0 || s.loop.Kept() != 0 || s.ways[0].waiting.Load() != 0 || s.ways[0].inFlight.Load() != 0 || s.minions.Load() != 0 || s.loop.Connections() != 0 ||
+		s.ways[0].ordinary.queue.length != 0 || s.ways[0].bulk.queue.length != 0 || s.ways[0].ordinary.order.length != 0 {
 		l.fails("something of it stays")
 	}
 }

@@ -98,19 +98,21 @@ func (m *minion) forget(data []byte) error {
 	m.forgettable--
 	for r := m.last; r != nil; r = r.before {
 		if m.nameOf(r.msg) == n {
+			w := r.link.way
 			l.forget(r)
 			if m.forgot(n, whyForgotten) {
-				l.way.promote(m)
+				w.promote(m)
 				m.flow()
-				l.way.dispatch()
+				w.dispatch()
 			}
 			return nil
 		}
 	}
 	ref := m.conn.Ref()
-	for _, k := range [...]*link{l.way.ordinary, l.way.bulk} {
-		for i := k.order.first; i >= 0; i = l.way.flights.table[i].next {
-			if p := &l.way.flights.table[i]; p.minion != ref || p.below != n {
+	for k := range l.links() {
+		table := k.way.flights.table
+		for i := k.order.first; i >= 0; i = table[i].next {
+			if p := &table[i]; p.minion != ref || p.below != n {
 				continue
 			}
 			if err := k.forget(i); err != nil {
@@ -126,12 +128,13 @@ func (m *minion) forget(data []byte) error {
 // giveUp tells brokers above that nobody waits for what the minion has there.
 func (l *lane) giveUp(m *minion) {
 	ref := m.conn.Ref()
-	for _, k := range [...]*link{l.way.ordinary, l.way.bulk} {
+	for k := range l.links() {
 		if k.broker == 0 {
 			continue
 		}
-		for i := k.order.first; i >= 0; i = l.way.flights.table[i].next {
-			if l.way.flights.table[i].minion != ref {
+		table := k.way.flights.table
+		for i := k.order.first; i >= 0; i = table[i].next {
+			if table[i].minion != ref {
 				continue
 			}
 			if err := k.forget(i); err != nil {

@@ -48,20 +48,20 @@ func TestKeepsWhatWouldBeTooLate(t *testing.T) {
 		return p
 	}
 	until(t, "the way to be known", func() (known bool) {
-		onLoop(func(l *lane) { known = l.way.far().trip > 0 })
+		onLoop(func(l *lane) { known = l.ways[0].far().trip > 0 })
 		return known
 	})
 	gaveUp := waits("gave up")
-	onLoop(func(l *lane) { l.way.ordinary.queue.pick(0).came -= patience })
+	onLoop(func(l *lane) { l.ways[0].ordinary.queue.pick(0).came -= patience })
 	gaveUp.leave()
 	r.waiting(0) // and the lane has seen at which age
 
 	impatient, patient := waits("impatient"), waits("patient")
 	var from time.Duration
 	onLoop(func(l *lane) {
-		l.way.far().trip = trip
+		l.ways[0].far().trip = trip
 		from = l.loop.Now()
-		for q := l.way.ordinary.queue.direct.oldest; q != nil; q = q.next {
+		for q := l.ways[0].ordinary.queue.direct.oldest; q != nil; q = q.next {
 			q.came, q.since = from-age, from-age
 		}
 	})
@@ -79,7 +79,7 @@ func TestKeepsWhatWouldBeTooLate(t *testing.T) {
 		t.Fatalf("the master gets %q", a.body())
 	}
 	var sent time.Duration
-	onLoop(func(l *lane) { sent = l.way.flights.table[l.way.ordinary.order.first].sent })
+	onLoop(func(l *lane) { sent = l.ways[0].flights.table[l.ways[0].ordinary.order.first].sent })
 	if age+sent-from < patience+trip/4 {
 		t.Errorf("it was sent at an age of %v already", age+sent-from)
 	}

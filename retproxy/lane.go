@@ -2,6 +2,7 @@ package retproxy
 
 import (
 	"bytes"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -17,14 +18,17 @@ import (
 // none of Salt's is so small, and who sends thousands of them should not get a hundred times their size.
 const tinyBytes = 128
 
-// lane is what one event loop does: its minions, its way to the master, and the requests between them.
+// lane is what one event loop does: its minions, its ways to masters, and the requests between them.
 type lane struct {
 	proxy *Proxy
 	loop  *reactor.Loop
 	index int
 
 	// Owned by the loop.
-	way                      *way
+	ways                     []*way               // replaced, never changed
+	only                     *way                 // the one for all that is new; nil: there are several
+	claims                   map[*minion][]*claim // beside the minions' own
+	moveAfter                time.Duration
 	deadline                 time.Duration // request_deadline
 	limits                   zmtp.Limits
 	held                     int64 // bytes in memory for messages that wait here or are half read
@@ -57,23 +61,23 @@ type counters struct {
 	overdue                atomic.Uint64
 	lostWithLink           atomic.Uint64
 	tracesIgnored          atomic.Uint64
-	waiting                atomic.Int64
-	inFlight               atomic.Int64
+	moved                  atomic.Uint64
 }
 
 func newLane(p *Proxy, loop *reactor.Loop) *lane {
-	l := &lane{proxy: p, loop: loop, index: loop.Index()}
+	l := &lane{proxy: p, loop: loop, index: loop.Index(), claims: map[*minion][]*claim{}}
 	l.limits = zmtp.Limits{MaxFrames: maxFrames, MaxCommand: maxCommandBytes, Buffers: loop}
 	l.account = p.options.Buffers.Open(loop, &l.held, l.drains, admission.ErrBuffers)
 	l.masterWatch = heartbeat.New(loop, p.options.HeartbeatInterval, p.options.HeartbeatTimeout)
-	l.way = newWay(l, p.credit)
 	l.keep(p.options)
 	return l
 }
 
 // drains says whether a large request that is read to its end now will soon be at the master: that is there, and what waits
 // for it is not most of what is in memory.
-func (l *lane) drains() bool { return l.way.bulk.conn != nil && 2*l.heldWhole < l.held }
+func (l *lane) drains() bool {
+	return 2*l.heldWhole < l.held && slices.ContainsFunc(l.ways, func(w *way) bool { return w.bulk.conn != nil })
+}
 
 // request takes a minion's request: to the master when there is a place, else it waits. msg is the stream's.
 func (l *lane) request(m *minion, msg []byte) {
@@ -82,13 +86,13 @@ func (l *lane) request(m *minion, msg []byte) {
 	for !m.many && m.first != nil { // a REQ that asks again has given up what it asked before: ZMQ_REQ_RELAXED
 		l.forget(m.first)
 	}
-	if !m.many && m.flying > 0 {
+	if !m.many && m.flying() > 0 {
 		l.giveUp(m)
 	}
-	w := l.way
-	k := w.linkFor(msg)
+	w := l.wayFor(m, msg)
+	k, c := w.linkFor(msg), m.claim(w)
 	// Nobody is overtaken on the short way.
-	if k.queue.length == 0 && !w.hungry && m.first == nil && m.flying < w.share && k.ready() {
+	if k.queue.length == 0 && !w.hungry && m.first == nil && c.flying < w.share && k.ready() {
 		if owner, ok := w.credit.take(l.index); ok {
 			if len(msg) >= ownBytes {
 				if own := m.stream.Take(); own != nil {
@@ -108,10 +112,10 @@ func (l *lane) request(m *minion, msg []byte) {
 		r.msg = append(l.loop.Get(len(msg)), msg...)
 	}
 	m.hold(r)
-	l.waiting.Add(1)
-	if m.beyond != nil || m.queued+m.flying >= w.share {
-		if m.beyond == nil {
-			m.beyond = r
+	w.waiting.Add(1)
+	if !c.allows(w.share) {
+		if c.beyond == nil {
+			c.beyond = r
 		}
 		m.flow()
 		return
@@ -127,10 +131,10 @@ func (l *lane) request(m *minion, msg []byte) {
 func (l *lane) drop(r *request) {
 	if r.queued {
 		r.link.queue.remove(r)
-		r.minion.queued--
+		r.minion.claim(r.link.way).queued--
 	}
 	r.minion.release(r)
-	l.waiting.Add(-1)
+	r.link.way.waiting.Add(-1)
 	*r = request{}
 	if len(l.spares) < 1024 {
 		l.spares = append(l.spares, r)
@@ -168,12 +172,13 @@ func (l *lane) minion(ref reactor.Ref) *minion {
 // leave forgets a minion and what it had waiting. Its places at the master are not free before their replies: the
 // master works for it all the same. At a broker they are free when that has forgotten the requests, too.
 func (l *lane) leave(m *minion) {
-	if m.flying > 0 {
+	if m.flying() > 0 {
 		l.giveUp(m)
 	}
 	for m.first != nil {
 		l.forget(m.first)
 	}
+	delete(l.claims, m)
 	l.minions.Add(-1)
 	l.checkDrained()
 }

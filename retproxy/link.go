@@ -47,9 +47,8 @@ type link struct {
 	keyAt   int             // where that lay in the reply
 }
 
-func newLink(w *way, name string) *link {
+func newLink(w *way, name string, o master.Options) *link {
 	l := w.lane
-	o := l.proxy.options.Master // later ones come by Apply
 	o.SocketType = zmtp.DEALER
 	if o.Log != nil {
 		o.Log = o.Log.WithField("link", name)
@@ -111,12 +110,18 @@ func (k *link) adopt(nc net.Conn, v zmtp.Version, at master.State, ended chan<- 
 	if at.Broker > 0 {
 		_ = c.Write(zmtp.AppendCommand(nil, zmtp.CommandBroker, nil)) // likewise
 	}
+	if k == k.way.ordinary {
+		k.way.arrived()
+	}
 	k.way.dispatch()
 }
 
 // ready says whether a request may be sent now. While it says no, something calls dispatch when it may say yes.
 func (k *link) ready() bool {
 	if k.conn == nil || k.conn.Closed() || k.leaving || k.broker > 0 && k.order.length >= maxAtBroker {
+		return false
+	}
+	if k.lane.only == nil && k.way.ordinary.conn == nil { // the first of two that end: what waits can go elsewhere
 		return false
 	}
 	if k.conn.Kept() <= maxUnsent {
@@ -162,9 +167,9 @@ func (k *link) send(m *minion, msg []byte, owned bool, owner int, waited time.Du
 	l.queueTime.Observe(waited, 1)
 	l.sentBytes.Add(uint64(len(msg)))
 	t := k.way.flights.add(k, m.conn.Ref(), l.loop.Now(), owner, m.nameOf(msg))
-	m.flying++
+	m.claim(k.way).flying++
 	k.way.last = k
-	l.inFlight.Add(1)
+	k.way.inFlight.Add(1)
 	if k.order.length == 1 {
 		k.watch()
 	}
@@ -224,6 +229,9 @@ func (k *link) Closed(_ *reactor.Conn, reason error) {
 		k.overdue.Stop()
 	}
 	k.leaveNow()
+	if k == w.ordinary {
+		w.expect()
+	}
 	k.ended <- reason
 	w.dispatch()
 }

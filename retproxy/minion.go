@@ -23,11 +23,9 @@ type minion struct {
 	stream zmtp.Stream
 
 	first, last *request // its requests that wait here, in order
-	beyond      *request // of them: the first beyond the minion's share; it and those after it are not in the queue
+	own         claim    // at the master to which they go; at others, see lane.claims
 	heldBytes   int64    // in memory for them
 	held        int32    // how many of them
-	queued      int32    // of them: in the queue
-	flying      int32    // requests that hold a place at the master
 	forgettable int32    // requests that came and that it has not had forgotten, if it is a broker
 
 	speaks31 bool // knows PING
@@ -40,7 +38,7 @@ type minion struct {
 
 func newMinion(l *lane, c *reactor.Conn) *minion {
 	l.minions.Add(1)
-	return &minion{lane: l, conn: c}
+	return &minion{lane: l, conn: c, own: claim{way: l.only}}
 }
 
 // Received implements reactor.Handler.
@@ -153,7 +151,7 @@ func (m *minion) Command(name, data []byte) error {
 }
 
 // waits says whether the minion waits for something.
-func (m *minion) waits() bool { return m.first != nil || m.flying > 0 }
+func (m *minion) waits() bool { return m.first != nil || m.flying() > 0 }
 
 // reply gives the minion its reply, the frames from its own envelope on. Where owned, msg is a buffer that passes on.
 func (m *minion) reply(msg []byte, owned bool) {
@@ -229,8 +227,8 @@ func (m *minion) hold(r *request) {
 
 // release takes a request out of the minion's list.
 func (m *minion) release(r *request) {
-	if m.beyond == r {
-		m.beyond = r.after
+	if c := m.claim(r.link.way); c.beyond == r {
+		c.beyond = r.nextBeyond()
 	}
 	if r.before != nil {
 		r.before.after = r.after

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -44,6 +45,13 @@ type Options struct {
 	HeartbeatInterval, HeartbeatTimeout time.Duration
 	// Master is where and how to reach the master. SocketType is set here.
 	Master master.Options
+	// Masters are the peers of a master cluster, instead of Master. Each minion's requests go to one of them, always the same
+	// as long as it is healthy and there are links to it: see Proxy.SetHealthy and MoveAfter.
+	Masters []Peer
+	// MoveAfter is how long a peer may be without a link until its minions are moved to others. It bounds what they wait
+	// when it has died, and one that has only lost its links should be back by then: more than the first pause of its
+	// Backoff.
+	MoveAfter time.Duration
 	// Spare is for Apply alone: how long replies that are due from an address that is left may take.
 	Spare time.Duration
 	// Keep runs what keeps a link to the master connected until ctx ends, and again when it fails, so that minions notice
@@ -52,7 +60,7 @@ type Options struct {
 	// Loops is the number of event loops, each with links of its own to the master. There are never more than
 	// MaxInFlight.
 	Loops int
-	// MaxInFlight is how many requests may be at the master at a time; the others wait here.
+	// MaxInFlight is how many requests may be at a master at a time; the others wait here.
 	MaxInFlight int
 	// RequestDeadline is how long a request at the master holds its place when no reply comes.
 	RequestDeadline time.Duration
@@ -80,10 +88,14 @@ type Proxy struct {
 	options Options
 	group   *reactor.Group
 	door    *admission.Door
-	credit  *credit
 	lanes   []*lane       // by loop
 	ended   chan struct{} // the loops have ended
 	drains  atomic.Int64  // DrainTimeout
+
+	mu      sync.Mutex
+	members []*member     // those that are left as well, as long as they are used
+	tend    func(*member) // keeps its links connected; nil: Run has not begun, or ends
+	former  master.State  // Attempts and Connections of the links of members that were left
 }
 
 // Stats is a snapshot of what a proxy has done since it started.
@@ -97,7 +109,7 @@ type Stats struct {
 	ReplyBytes    uint64
 	Answers       uint64 // of them: given to a minion
 	AnswerBytes   uint64
-	Waiting       int              // requests here now, for a place at the master
+	Waiting       int              // requests here now, for a place at a master
 	InFlight      int              // requests at the master now
 	TooLarge      uint64           // requests that were refused, of a peer that has many: see size.go
 	Forgotten     uint64           // requests whose minion left, or asked anew, while they waited here or at a broker above: the master does not get them
@@ -105,13 +117,15 @@ type Stats struct {
 	Unroutable    uint64           // replies without a routing frame of this broker
 	Late          uint64           // replies after the deadline, passed on all the same
 	Overdue       uint64           // places at the master given up at the deadline
+	Moved         uint64           // requests that waited for a peer and were given to another one instead
 	LostWithLink  uint64           // requests at the master when their link ended: not answered, not sent again
 	TracesIgnored uint64           // TRACE beyond what a lane answers in a second
 	Accepted      uint64           // connections that came, those that were refused included
 	MinionBeats   heartbeat.Counts // heartbeats with minions
 	MasterBeats   heartbeat.Counts // and with the master
 	Ends          map[string]uint64
-	Links         []master.State
+	Links         []master.State // of all masters
+	Peers         []PeerStats    // the masters; those that are left and still have requests to answer, too
 	Loops         []reactor.LoopStats
 
 	// QueueTime is how long requests that were given to the master had waited here. MasterTime is how long their replies
@@ -126,10 +140,16 @@ func New(o Options) (*Proxy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("request port: %w", err)
 	}
-	p := &Proxy{options: o, group: g, credit: newCredit(o.MaxInFlight, o.Loops), ended: make(chan struct{})}
+	p := &Proxy{options: o, group: g, ended: make(chan struct{})}
 	p.drains.Store(int64(o.DrainTimeout))
 	for _, loop := range g.Loops() {
 		p.lanes = append(p.lanes, newLane(p, loop))
+	}
+	for _, peer := range o.peers() {
+		p.members = append(p.members, newMember(p, peer, o))
+	}
+	for _, l := range p.lanes {
+		l.begin(p.members)
 	}
 	door := o.door()
 	door.As, door.Broker, door.Peers = zmtp.ROUTER, true, []zmtp.SocketType{zmtp.REQ, zmtp.DEALER, zmtp.ROUTER}
@@ -178,12 +198,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 		defer p.closeAccounts()
 		return p.group.Run(alive)
 	})
-	for _, l := range p.lanes {
-		tasks.Go(func() error { return p.options.keep(alive, fmt.Sprint("request link ", l.index), l.way.ordinary.run) })
-		tasks.Go(func() error {
-			return p.options.keep(alive, fmt.Sprint("link for large requests ", l.index), l.way.bulk.run)
-		})
-	}
+	p.tendMembers(alive, tasks)
 	if p.options.CloseOnMasterLoss {
 		tasks.Go(func() error {
 			attending, leave := context.WithCancel(ctx) // not while draining
@@ -239,15 +254,19 @@ func (p *Proxy) drain() {
 	}
 }
 
-// master says whether the master is there for any lane's requests, and since when it is or is not.
+// master says whether a master is there for any lane's requests, and since when one is or none is.
 func (p *Proxy) master() (there bool, since time.Time) {
-	for _, l := range p.lanes {
-		s := l.way.ordinary.road.State()
-		if s.Connected {
-			return true, s.Since
-		}
-		if s.Since.After(since) {
-			since = s.Since
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, m := range p.members {
+		for _, w := range m.ways {
+			s := w.ordinary.road.State()
+			if s.Connected {
+				return true, s.Since
+			}
+			if s.Since.After(since) {
+				since = s.Since
+			}
 		}
 	}
 	return false, since
@@ -272,8 +291,6 @@ func (p *Proxy) Stats() Stats {
 		s.ReplyBytes += l.replyBytes.Load()
 		s.Answers += l.answers.Load()
 		s.AnswerBytes += l.answerBytes.Load()
-		s.Waiting += int(l.waiting.Load())
-		s.InFlight += int(l.inFlight.Load())
 		s.TooLarge += l.tooLarge.Load()
 		s.Forgotten += l.forgotten.Load()
 		s.Unwanted += l.unwanted.Load()
@@ -285,7 +302,8 @@ func (p *Proxy) Stats() Stats {
 		s.MasterBeats = s.MasterBeats.Plus(l.masterWatch.Counts())
 		s.QueueTime = s.QueueTime.Plus(l.queueTime.Histogram())
 		s.MasterTime = s.MasterTime.Plus(l.masterTime.Histogram())
-		s.Links = append(s.Links, l.way.ordinary.road.State(), l.way.bulk.road.State())
+		s.Moved += l.moved.Load()
 	}
+	p.addMembers(&s)
 	return s
 }

@@ -320,6 +320,6 @@ func TestManyMinions(t *testing.T) {
 func checkCredit(t *testing.T, r *running) {
 	t.Helper()
 	for i, want := range partsOf(near(r.options.MaxInFlight), len(r.lanes)) {
-		until(t, fmt.Sprintf("the credit of lane %d", i), func() bool { return r.credit.accounts[i].free.Load() == want })
+		until(t, fmt.Sprintf("the credit of lane %d", i), func() bool { return r.members[0].credit.accounts[i].free.Load() == want })
 	}
 }

@@ -162,10 +162,11 @@ func (l *load) answered(e *mirror) {
 }
 
 // loaded is a proxy between a master and minions on event loops, warmed up.
-func loaded(tb testing.TB, minions, size, places int) *load {
+func loaded(tb testing.TB, minions, size, places int, change ...func(*Options)) *load {
 	tb.Helper()
 	m := &saltMaster{t: tb, addr: loopMaster(tb), links: map[*saltLink]bool{}}
-	r := start(tb, m, func(o *Options) { o.MaxInFlight, o.MasterKey = places, func(string, []byte) {} }) // as the program has it
+	asTheProgram := func(o *Options) { o.MaxInFlight, o.MasterKey = places, func(string, []byte) {} }
+	r := start(tb, m, append([]func(*Options){asTheProgram}, change...)...)
 	l := newLoad(tb, r, minions, size)
 	l.run(20 * minions)
 	return l
@@ -182,6 +183,31 @@ func BenchmarkRequest(b *testing.B) {
 			b.StopTimer()
 		})
 	}
+}
+
+// clustered has a proxy serve three more masters on loops instead of the one.
+func clustered(tb testing.TB) func(*Options) {
+	tb.Helper()
+	addrs := []string{loopMaster(tb), loopMaster(tb), loopMaster(tb)}
+	return func(o *Options) {
+		for i, addr := range addrs {
+			o.Masters = append(o.Masters, Peer{Name: nameOf(i), Master: o.Master})
+			o.Masters[i].Master.Address = addr
+		}
+		o.MoveAfter = patience
+		o.MasterKey = nil // these masters answer with a minion's request, which looks like a reply to _auth
+	}
+}
+
+// BenchmarkClusterRequest is BenchmarkRequest with three peers. All requests have the same id, so one peer has them all.
+func BenchmarkClusterRequest(b *testing.B) {
+	l := loaded(b, 200, 400, 500, clustered(b))
+	l.request = envelope(0, says("minion-1", string(make([]byte, 370))))
+	b.SetBytes(int64(len(l.request)))
+	b.ReportAllocs()
+	b.ResetTimer()
+	l.run(b.N)
+	b.StopTimer()
 }
 
 // BenchmarkShortRequest is what minions of 3006.0 do: connect, handshake, request, reply, close. Most of it is the

@@ -102,20 +102,21 @@ func (m *minion) trace(data []byte) error {
 	}
 	m.traces = true
 	passed := data[1:]
-	h := l.way.ordinary.hop()
+	up := l.wayFor(m, nil).ordinary // of several masters, that of requests without an id from here
+	h := up.hop()
 	h.Number = len(passed)/refBytes + 1
 	h.Name, h.Version = clipped(l.proxy.options.Name), clipped(l.proxy.options.Version)
 	switch {
 	case h.Next != NextBroker:
 	case data[0] == 1:
 		h.Next = NextLimit
-	case !l.way.ordinary.ready():
+	case !up.ready():
 		h.Next = NextBusy
 	default:
 		further := append([]byte{data[0] - 1}, passed...)
 		further = binary.BigEndian.AppendUint64(further, uint64(m.conn.Ref()))
-		if err := l.way.ordinary.conn.Write(zmtp.AppendCommand(nil, zmtp.CommandTrace, further)); err != nil {
-			l.way.ordinary.conn.Close(err)
+		if err := up.conn.Write(zmtp.AppendCommand(nil, zmtp.CommandTrace, further)); err != nil {
+			up.conn.Close(err)
 		}
 	}
 	text, err := json.Marshal(h)

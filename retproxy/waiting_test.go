@@ -29,7 +29,12 @@ func (r *running) connected() {
 	r.t.Helper()
 	for i := range r.lanes {
 		until(r.t, "links", func() (up bool) {
-			r.onLoop(i, func(l *lane) { up = l.way.ordinary.conn != nil && l.way.bulk.conn != nil })
+			r.onLoop(i, func(l *lane) {
+				up = true
+				for k := range l.links() {
+					up = up && k.conn != nil
+				}
+			})
 			return up
 		})
 	}
@@ -474,7 +479,7 @@ func TestLinkFilledTwiceInATurn(t *testing.T) {
 	const n, size = 200, 8 << 10
 	msg := envelope(0, make([]byte, size))
 	r.onLoop(0, func(l *lane) {
-		l.loop.Post(l.way.dispatch) // in the next turn it fills the link before the lane is woken
+		l.loop.Post(l.ways[0].dispatch) // in the next turn it fills the link before the lane is woken
 		l.loop.Each(eachMinion(func(m *minion) {
 			for range n {
 				if err := m.Message(msg); err != nil {

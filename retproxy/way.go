@@ -1,12 +1,18 @@
 package retproxy
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"salt-broker/internal/master"
+	"salt-broker/internal/reactor"
+)
 
 // way is a lane's way to one master: two links, the requests that wait for them, those that are at the master, and how many
 // may be.
 type way struct {
 	lane   *lane
-	credit *credit // for requests at this master; shared with the other lanes' ways to it
+	member *member
+	credit *credit // the member's
 
 	// Owned by the loop.
 	share    int32 // of the places at the master that one minion may hold
@@ -17,21 +23,31 @@ type way struct {
 	bulk     *link
 	last     *link // that had a turn
 	hungry   bool  // something waits for credit
+	healthy  bool  // so it is said (SetHealthy)
+	absent   bool  // there has been no link for too long
+	absence  *reactor.Timer
+	leaving  bool // nothing new goes there
+	left     bool // and nothing is there any more
 
 	// Shared.
-	woken atomic.Bool
-	wake  func() // w.dispatch, bound once
+	woken    atomic.Bool
+	wake     func()      // w.dispatch, bound once
+	serves   atomic.Bool // healthy and not absent
+	waiting  atomic.Int64
+	inFlight atomic.Int64
 }
 
-func newWay(l *lane, c *credit) *way {
-	w := &way{lane: l, credit: c, flights: flights{free: -1}}
-	w.ordinary = newLink(w, "requests")
-	w.bulk = newLink(w, "large requests")
+func newWay(l *lane, m *member, to master.Options, o Options) *way {
+	w := &way{lane: l, member: m, credit: m.credit, flights: flights{free: -1}, healthy: true}
+	w.serves.Store(true)
+	w.ordinary = newLink(w, "requests", to)
+	w.bulk = newLink(w, "large requests", to)
+	w.keep(o)
 	w.wake = func() {
 		w.woken.Store(false)
 		w.dispatch()
 	}
-	c.accounts[l.index].wake = w.notify
+	m.credit.accounts[l.index].wake = w.notify
 	return w
 }
 
@@ -50,10 +66,12 @@ func (w *way) linkFor(msg []byte) *link {
 	return w.ordinary
 }
 
+func (w *way) links() [2]*link { return [...]*link{w.ordinary, w.bulk} }
+
 // enqueue puts a request into its queue; its minion's share allows it.
 func (w *way) enqueue(r *request) {
 	r.since = w.lane.loop.Now()
-	r.minion.queued++
+	r.minion.claim(w).queued++
 	r.link.queue.push(r)
 }
 
@@ -84,6 +102,9 @@ func (w *way) dispatch() {
 		w.credit.content(l.index)
 	}
 	l.checkDrained()
+	if w.leaving {
+		w.checkLeft()
+	}
 }
 
 // turn returns the link whose turn it is to be sent something, and what, nil when nothing is to be sent. They take turns
@@ -102,21 +123,22 @@ func (w *way) turn() (*link, *request) {
 // landed is called when a place at the master has become free, for whatever reason.
 func (w *way) landed(was flight) *minion {
 	l := w.lane
-	l.inFlight.Add(-1)
+	w.inFlight.Add(-1)
 	w.credit.give(l.index, int(was.owner))
 	m := l.minion(was.minion)
 	if m == nil {
 		return nil
 	}
-	m.flying--
+	m.claim(w).flying--
 	w.promote(m)
 	return m
 }
 
 // promote puts as many requests of a minion into the queue as its share allows now.
 func (w *way) promote(m *minion) {
-	for r := m.beyond; r != nil && m.queued+m.flying < w.share; r = m.beyond {
-		m.beyond = r.after
+	c := m.claim(w)
+	for r := c.beyond; r != nil && c.queued+c.flying < w.share; r = c.beyond {
+		c.beyond = r.nextBeyond()
 		r.promoted = true
 		w.enqueue(r)
 	}
