@@ -1,6 +1,7 @@
 package outage_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -55,14 +56,14 @@ func TestRoads(t *testing.T) {
 		{"both are, by turns", true, func(s site) {
 			for range 2 {
 				s.publish(200 * time.Millisecond)
-				s.near.Cut()
+				s.cut(s.near)
 				s.publish(300 * time.Millisecond)
 				s.near.Open()
-				s.publish(500 * time.Millisecond)
-				s.far.Cut()
+				s.publishUntilBoth()
+				s.cut(s.far)
 				s.publish(100 * time.Millisecond)
 				s.far.Open()
-				s.publish(1600 * time.Millisecond) // a handshake takes 1 s there
+				s.publishUntilBoth()
 			}
 		}, false},
 		{"the near one dies", false, func(s site) {
@@ -77,10 +78,10 @@ func TestRoads(t *testing.T) {
 		}, false},
 		{"the near one dies in silence, after the far one was cut", false, func(s site) {
 			s.publish(time.Second)
-			s.far.Cut()
+			s.cut(s.far)
 			s.publish(100 * time.Millisecond)
 			s.far.Open()
-			s.publish(600 * time.Millisecond)
+			s.publishUntilBoth()
 			s.near.Silence()
 			s.publish(3 * time.Second)
 		}, false},
@@ -143,11 +144,48 @@ func connected(s pubproxy.Stats) (n int) {
 	return n
 }
 
-// publish publishes for so long: to all, or now to all and now to one.
+// publish publishes for so long.
 func (s site) publish(d time.Duration) {
+	end := time.Now().Add(d)
+	s.publishUntil(func() bool { return !time.Now().Before(end) })
+}
+
+// cut cuts a way, and publishes until the master knows.
+func (s site) cut(w *sim.Way) {
+	topic := ""
+	if s.filtering {
+		topic = sim.Broadcast
+	}
+	w.Cut()
+	s.publishUntil(func() bool { return s.master.Subscribed(topic) < 2 })
+}
+
+// publishUntilBoth publishes until both paths bring everything: the master has heard of all subscriptions by both, which is a
+// second after the far one was opened, and what it published before that has arrived.
+func (s site) publishUntilBoth() {
+	topics := []string{""}
+	if s.filtering {
+		topics = []string{sim.Broadcast}
+		for i := range siteMinions {
+			topics = append(topics, sim.Topic(sim.MinionID(i)))
+		}
+	}
+	end := time.Now().Add(patience)
+	s.publishUntil(func() bool {
+		return time.Now().After(end) || !slices.ContainsFunc(topics, func(topic string) bool { return s.master.Subscribed(topic) != 2 })
+	})
+	both := s.last.Order
+	s.publishUntil(func() bool {
+		arrived, _ := s.minions.Arrived(both)
+		return time.Now().After(end) || arrived == siteMinions
+	})
+}
+
+// publishUntil publishes to all, or now to all and now to one.
+func (s site) publishUntil(done func() bool) {
 	tick := time.NewTicker(pace)
 	defer tick.Stop()
-	for i, end := 0, time.Now().Add(d); time.Now().Before(end); i++ {
+	for i := 0; !done(); i++ {
 		var topic []byte
 		if s.filtering {
 			topic = []byte(sim.Broadcast)
