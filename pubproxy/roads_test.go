@@ -76,8 +76,9 @@ func TestRoads(t *testing.T) {
 	eventually(t, p, "b is gone", func(s Stats) bool { return !s.Roads[1].Link.Connected })
 	a.send(of(10))
 	minion.expect(of(10))
+	eventually(t, p, "all is counted", func(s Stats) bool { return s.Deliveries == 10 }) // after the minion has it
 	s := p.Stats()
-	if !s.Master.Connected || s.Master.Master != a.address() || s.Publishes != 10 || s.Deliveries != 10 {
+	if !s.Master.Connected || s.Master.Master != a.address() || s.Publishes != 10 {
 		t.Errorf("%+v", s)
 	}
 	var all merge.Counts
@@ -112,6 +113,19 @@ func TestRoadsHold(t *testing.T) {
 	if text := said.text(p); !bytes.Contains(text, []byte("came too late over one path")) || !bytes.Contains(text, []byte("late=1")) {
 		t.Errorf("the log says %s", text)
 	}
+	a.send(of(3))
+	minion.expect(of(3))
+	b.send(of(100, 3))
+	became(t, p, b, "the next one is too late", func(c merge.Counts) bool { return c.Late == 2 })
+	if text := said.text(p); bytes.Count(text, []byte("came too late")) != 1 {
+		t.Errorf("the log says it more than once a minute: %s", text)
+	}
+
+	_ = a.listener.Close()
+	a.drop()
+	eventually(t, p, "b is the one", func(s Stats) bool {
+		return !s.Roads[0].Link.Connected && s.Master.Connected && s.Master.Master == b.address()
+	})
 }
 
 // warnings is where a log goes that belongs to the publish loop.
@@ -178,6 +192,9 @@ func TestApplyRoads(t *testing.T) {
 	o.Paths = []string{c.address()}
 	p.Apply(o)
 	eventually(t, p, "only c", func(s Stats) bool { return len(s.Roads) == 1 && s.Roads[0].Link.Master == c.address() })
+	eventually(t, p, "b is left", func(Stats) bool {
+		return !p.roads.list()[0].link.State().Connected || !p.roads.list()[1].link.State().Connected
+	})
 	c.send(of(6))
 	minion.expect(of(6))
 
@@ -186,6 +203,13 @@ func TestApplyRoads(t *testing.T) {
 	a.expect("link", "+")
 	c.send(of(7, 8))
 	minion.expect(of(7, 8))
+	o.Paths = []string{c.address(), a.address(), b.address()}
+	p.Apply(o)
+	b.expect("link", "+")
+	a.send(of(7, 8))
+	b.send(of(8, 9))
+	c.send(of(8, 9))
+	minion.expect(of(9))
 	for i, publisher := range []*publisher{a, b, c} {
 		select {
 		case got := <-publisher.events:
@@ -193,7 +217,7 @@ func TestApplyRoads(t *testing.T) {
 		default:
 		}
 	}
-	if s := p.Stats(); s.Publishes != 8 || s.Minions != 1 || len(p.roads.list()) != 2 {
+	if s := p.Stats(); s.Publishes != 9 || s.Minions != 1 || len(p.roads.list()) != 3 {
 		t.Errorf("%+v", s)
 	}
 }
