@@ -165,5 +165,8 @@ func (k *link) forgot(data []byte) {
 	r, _ := parseRoute(data[1:])
 	if i := k.way.flights.find(k, r); i >= 0 { // else its reply was there before
 		k.way.landUnanswered(k.way.flights.remove(i), why(data[0]))
+		if k.order.length == 0 {
+			k.leaveNow()
+		}
 	}
 }

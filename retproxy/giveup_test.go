@@ -40,15 +40,17 @@ func TestGivenUpAtTheBottom(t *testing.T) {
 		p.asks(fmt.Sprint("request ", i))
 		minions = append(minions, p)
 	}
-	top.waiting(30)
-	middle.waiting(10)
-	bottom.waiting(20)
+	waiting := func() (n int, everywhere bool) {
+		a, b, c := top.Stats().Waiting, middle.Stats().Waiting, bottom.Stats().Waiting
+		return a + b + c, a > 0 && b > 0 && c > 0
+	}
+	until(t, "them to wait at all three", func() bool { n, everywhere := waiting(); return n == all && everywhere })
 	for _, p := range minions[patient/2 : all-patient/2] {
 		p.leave()
 	}
 	until(t, "them to be forgotten everywhere", func() bool {
-		return bottom.Stats().Forgotten == all-patient && // and so all the others know
-			top.Stats().Waiting+middle.Stats().Waiting+bottom.Stats().Waiting == patient
+		n, _ := waiting()
+		return n == patient && bottom.Stats().Forgotten == all-patient // and so all the others know
 	})
 	for _, r := range []*running{top, middle, bottom} {
 		if s := r.Stats(); s.Forgotten == 0 {
@@ -208,6 +210,28 @@ func TestBrokerBelowLeaves(t *testing.T) {
 	until(t, "them to be forgotten", func() bool { return top.Stats().Forgotten == 20 })
 	middle.settled()
 	top.settled()
+}
+
+// TestForgottenIsNotWaitedFor: a broker that is left for another one has nothing due when the last request there is
+// forgotten.
+func TestForgottenIsNotWaitedFor(t *testing.T) {
+	top := start(t, absentMaster(t))
+	there := newMaster(t)
+	other := start(t, there)
+	bottom := behind(t, there, top)
+	bottom.connected()
+	p, next := dial(t, bottom, as{}), dial(t, bottom, as{})
+	p.asks("forgotten")
+	top.waiting(1)
+	o := bottom.options
+	o.Master.Address, o.Spare = other.Addr().String(), time.Hour
+	bottom.Apply(o)
+	bottom.onLoop(0, func(*lane) {})
+	next.asks("for the other one")
+	bottom.waiting(1)
+	p.leave()
+	there.next().answer([]byte("yes"))
+	next.hears("yes")
 }
 
 // TestBrokerAboveReadsOn: it does not read from who has too much waiting, and FORGET must be read.
