@@ -2,6 +2,7 @@ package status
 
 import (
 	"runtime"
+	"slices"
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -392,6 +393,32 @@ var metrics = []metric{
 		},
 	},
 	{
+		name: "salt_broker_requests_moved_total", kind: "counter",
+		help:   "Requests that waited for a peer of the cluster and were given to another one instead.",
+		values: func(n *numbers, emit emit) { emit(float64(n.request.Moved)) },
+	},
+	{
+		name: "salt_broker_peer_serves", kind: "gauge", labels: []string{"peer"},
+		help: "1: this peer of the cluster gets the requests of its minions; 0: others do.",
+		values: func(n *numbers, emit emit) {
+			eachOfCluster(n, func(p retproxy.PeerStats) { emit(oneIf(p.Serves && !p.Leaving), p.Name) })
+		},
+	},
+	{
+		name: "salt_broker_peer_requests_waiting", kind: "gauge", labels: []string{"peer"},
+		help: "Requests that wait here for a place at this peer of the cluster.",
+		values: func(n *numbers, emit emit) {
+			eachOfCluster(n, func(p retproxy.PeerStats) { emit(float64(p.Waiting), p.Name) })
+		},
+	},
+	{
+		name: "salt_broker_peer_requests_in_flight", kind: "gauge", labels: []string{"peer"},
+		help: "Requests at this peer of the cluster.",
+		values: func(n *numbers, emit emit) {
+			eachOfCluster(n, func(p retproxy.PeerStats) { emit(float64(p.InFlight), p.Name) })
+		},
+	},
+	{
 		name: "salt_broker_traces_ignored_total", kind: "counter",
 		help:   "Traces that were not answered: a loop answers 100 in a second.",
 		values: func(n *numbers, emit emit) { emit(float64(n.request.TracesIgnored)) },
@@ -447,6 +474,31 @@ func publishLinks(p *pubproxy.Stats) []master.State {
 		links = append(links, r.Link)
 	}
 	return links
+}
+
+// eachOfCluster calls fn for the peers of a cluster, by name. One that a reload has taken out of the list and put in again may
+// be there twice for a while, and is one.
+func eachOfCluster(n *numbers, fn func(p retproxy.PeerStats)) {
+	var peers []retproxy.PeerStats
+	for _, p := range n.request.Peers {
+		if p.Name == "" { // the master, where there is no cluster
+			continue
+		}
+		i := slices.IndexFunc(peers, func(other retproxy.PeerStats) bool { return other.Name == p.Name })
+		if i < 0 {
+			peers = append(peers, p)
+			continue
+		}
+		one := &peers[i]
+		if one.Leaving {
+			one.Serves, one.Leaving = p.Serves, p.Leaving
+		}
+		one.Waiting += p.Waiting
+		one.InFlight += p.InFlight
+	}
+	for _, p := range peers {
+		fn(p)
+	}
 }
 
 // eachRoad calls fn for the paths to the master, where it has several.

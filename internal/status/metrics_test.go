@@ -260,7 +260,7 @@ func TestReasonsFromTheStart(t *testing.T) {
 var bounded = map[string]string{
 	"channel": "two", "side": "two", "direction": "four", "reason": "constants", "loop": "the key loops",
 	"version": "one", "commit": "one", "go_version": "one", "result": "two", "outcome": "four",
-	"master": "the key master, 64", "path": "the key master, 16 for each of them",
+	"master": "the key master, 64", "peer": "the key master, 64", "path": "the key master, 16 for each of them",
 }
 
 // A label that a peer could fill would take memory of whoever scrapes, without end.
@@ -329,6 +329,9 @@ func TestEveryNumberIsSeen(t *testing.T) {
 			if field.Name == "Roads" {
 				b.publish.Roads = twoRoads()
 			}
+			if field.Name == "Peers" {
+				b.request.Peers = threePeers()
+			}
 			if field.Name == "LostToLog" { // of which those are a part
 				stats(b).FieldByName("Lost").SetUint(1000003)
 			}
@@ -348,6 +351,39 @@ func twoRoads() []pubproxy.RoadStats {
 			Publishes: merge.Counts{First: 1, Repeated: 2, Late: 3, Unknown: 4, Held: 5, Behind: 6},
 		},
 		{Link: master.State{Master: "b:4505"}, Publishes: merge.Counts{First: 7}},
+	}
+}
+
+// threePeers are a cluster, of which one is left and back.
+func threePeers() []retproxy.PeerStats {
+	return []retproxy.PeerStats{
+		{Name: "a", Leaving: true, InFlight: 1},
+		{Name: "b", Waiting: 2, InFlight: 3},
+		{Name: "a", Serves: true, Waiting: 4, InFlight: 5},
+		{Name: "c", Serves: true, Leaving: true, InFlight: 6},
+	}
+}
+
+// What a peer of a cluster has to do is seen where there is one, once for each name.
+func TestPeers(t *testing.T) {
+	b := healthy()
+	b.request.Peers = []retproxy.PeerStats{{Serves: true, Waiting: 1}}
+	if metrics, _ := seen(t, b); strings.Contains(metrics, "salt_broker_peer_") || len(lookedAt(t, b, 0).Request.Peers) != 0 {
+		t.Error("one master is no peer")
+	}
+	b.request.Peers = threePeers()
+	got := samples(t, b)
+	for _, want := range []string{
+		`salt_broker_peer_serves{peer="a"} 1`, `salt_broker_peer_serves{peer="b"} 0`, `salt_broker_peer_serves{peer="c"} 0`,
+		`salt_broker_peer_requests_waiting{peer="a"} 4`, `salt_broker_peer_requests_waiting{peer="b"} 2`,
+		`salt_broker_peer_requests_in_flight{peer="a"} 6`, `salt_broker_peer_requests_in_flight{peer="c"} 6`,
+	} {
+		if !slices.Contains(got, want) {
+			t.Errorf("no %s", want)
+		}
+	}
+	if p := lookedAt(t, b, 0).Request.Peers; len(p) != 3 || p[0] != (Peer{"a", true, 4, 6}) {
+		t.Errorf("%+v", p)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"salt-broker/internal/masters"
 	"salt-broker/internal/merge"
 	"salt-broker/internal/reactor"
+	"salt-broker/retproxy"
 )
 
 // loop is what an event loop has done.
@@ -183,9 +184,19 @@ type Request struct {
 	RepliesDroppedTotal  RepliesDropped  `json:"replies_dropped_total"`
 	OverdueTotal         uint64          `json:"overdue_total"`
 	LateTotal            uint64          `json:"late_total"`
+	MovedTotal           uint64          `json:"moved_total"`
+	Peers                []Peer          `json:"peers,omitempty"` // of a cluster
 	TracesIgnoredTotal   uint64          `json:"traces_ignored_total"`
 	Queue                Times           `json:"queue"`
 	AtMaster             Times           `json:"at_master"`
+}
+
+// Peer is what the request channel has to do with a peer of a cluster.
+type Peer struct {
+	Name     string `json:"name"`
+	Serves   bool   `json:"serves"`
+	Waiting  int    `json:"waiting"`
+	InFlight int    `json:"in_flight"`
 }
 
 // RequestsDropped are requests without a reply.
@@ -243,6 +254,7 @@ func (s *Server) report(ctx context.Context) Report {
 			RequestsDroppedTotal: RequestsDropped{r.Forgotten, r.TooLarge, r.LostWithLink},
 			RepliesDroppedTotal:  RepliesDropped{r.Unwanted, r.Unroutable},
 			OverdueTotal:         r.Overdue, LateTotal: r.Late, TracesIgnoredTotal: r.TracesIgnored,
+			MovedTotal: r.Moved, Peers: peersOf(n),
 			Queue: TimesOf(r.QueueTime), AtMaster: TimesOf(r.MasterTime),
 		},
 	}
@@ -250,6 +262,13 @@ func (s *Server) report(ctx context.Context) Report {
 		report.BoundsSeconds = append(report.BoundsSeconds, latency.Bound(i).Seconds())
 	}
 	return report
+}
+
+func peersOf(n *numbers) (peers []Peer) {
+	eachOfCluster(n, func(p retproxy.PeerStats) {
+		peers = append(peers, Peer{Name: p.Name, Serves: p.Serves && !p.Leaving, Waiting: p.Waiting, InFlight: p.InFlight})
+	})
+	return peers
 }
 
 func mastersOf(all masters.State) Masters {
