@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"salt-broker/internal/zmtp"
 )
 
@@ -113,7 +115,7 @@ func fanOut(b *testing.B, minions int, topic string, roads int) {
 	b.ReportAllocs()
 	b.SetBytes(int64(len(msg)))
 	start := received.Load()
-	sent := int64(0)
+	sent, used := int64(0), usedBy(p)
 	for b.Loop() {
 		if sent%window == 0 { // the window before this one has arrived everywhere
 			for received.Load()-start < sent*int64(len(msg)*minions) {
@@ -132,11 +134,23 @@ func fanOut(b *testing.B, minions int, topic string, roads int) {
 	for received.Load()-start < (sent+window-1)/window*window*int64(len(msg)*minions) {
 		yield()
 	}
+	b.ReportMetric(float64(usedBy(p)-used)/float64(b.N), "cpu-ns/op")
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(minions), "ns/delivery")
 	for _, nc := range conns {
 		_ = nc.Close()
 	}
 	readers.Wait()
+}
+
+// usedBy is how much of the processor the loop with the links has used: for reading, merging, and its minions.
+func usedBy(p *Proxy) time.Duration {
+	used := make(chan time.Duration)
+	p.upstream.loop.Post(func() {
+		var u unix.Rusage
+		_ = unix.Getrusage(unix.RUSAGE_THREAD, &u) // a loop has its thread for itself
+		used <- time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	})
+	return <-used
 }
 
 // BenchmarkMatch finds the minion of a topic, each topic in turn, as with zmq_filtering: the topics are hexadecimal sums.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -14,6 +15,7 @@ import (
 
 	"salt-broker/config"
 	"salt-broker/internal/buffers"
+	"salt-broker/internal/master"
 	"salt-broker/internal/masters"
 	"salt-broker/internal/supervise"
 	"salt-broker/pubproxy"
@@ -79,6 +81,10 @@ func run(ctx context.Context, o config.Options) error {
 	return err
 }
 
+// spareTime is how long replies that are due may hold up the other requests when a good master, or a good path, is left for
+// a better one. One of them may be lost.
+const spareTime = 5 * time.Second
+
 // start makes the process what the configuration says and serves.
 func start(ctx context.Context, c config.Config, o config.Options, owner *account, log *logging, signals <-chan os.Signal) error {
 	main := log.WithField("component", "main")
@@ -101,12 +107,13 @@ func start(ctx context.Context, c config.Config, o config.Options, owner *accoun
 		publishes.Apply(func(p *pubproxy.Proxy) { p.Apply(publishOptions(now, configured(m), budget, log)) })
 		to := requestOptions(now, configured(m), budget, log)
 		if spare {
-			to.Spare = now.RequestDeadline
+			to.Spare = min(now.RequestDeadline, spareTime)
 		}
 		requests.Apply(func(p *retproxy.Proxy) { p.Apply(to) })
 	}, func() masters.Traffic {
-		s := requests.Stats()
-		return masters.Traffic{Replies: s.Replies, InFlight: s.InFlight}
+		p, r := publishes.Stats(), requests.Stats()
+		down := slices.ContainsFunc(r.Links, func(l master.State) bool { return !l.Connected })
+		return masters.Traffic{Replies: r.Replies, InFlight: r.InFlight, Linked: p.Master.Connected && !down}
 	})
 	newPublish := func() (*pubproxy.Proxy, error) { //nolint:contextcheck // opening a port does not wait for anything
 		o := publishOptions(*running.Load(), configured(overMasters.Serving()), budget, log)

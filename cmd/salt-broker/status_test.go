@@ -253,7 +253,7 @@ func TestMetricsOfARunningBroker(t *testing.T) {
 	}
 	has(`salt_broker_connections_ended_total{channel="publish",reason="not_zmtp"} 1`)
 	has(`salt_broker_minions{channel="publish"} 0`)
-	// Loops that have nothing to do turn once a second, or an alert could not tell them from stuck ones.
+	// Loops that have nothing to do turn now and then, or an alert could not tell them from stuck ones.
 	before := counters(t, l)
 	for late := time.Now().Add(patience); ; {
 		idle, now := 0, counters(t, l)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"net"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -60,6 +61,8 @@ type Traffic struct {
 	Replies uint64
 	// InFlight is how many requests are at the master now. When nothing is answered to them, it is asked whether it lives.
 	InFlight int
+	// Linked says that all links to it are there. Then it is of no account that its name does not resolve.
+	Linked bool
 }
 
 // Watch asks the masters and says which one serves. It is a service of the supervisor.
@@ -89,8 +92,8 @@ type path struct {
 }
 
 // New makes a Watch that does nothing until Live is called. serve is told which master is to serve when that changes, and
-// with every Apply; requests are to take the first of its paths, and with spare the one that they took is good enough to
-// wait for replies that are due. Calls follow each other, and it must neither wait nor call the Watch. traffic is called
+// with every Apply; requests are to take the first of its paths, and with spare the master or the path that they took is good
+// enough to wait for replies that are due. Calls follow each other, and it must neither wait nor call the Watch. traffic is called
 // from any goroutine.
 func New(o Options, log logrus.FieldLogger, serve func(m Master, spare bool), traffic func() Traffic) *Watch {
 	w := &Watch{
@@ -295,20 +298,30 @@ func (f follower) run(ctx context.Context) {
 			return
 		}
 		last = time.Now()
-		timer.Reset(f.answered(took, err, w.traffic().Replies != replies))
+		now := w.traffic()
+		timer.Reset(f.answered(took, err, excuses{silence: now.Replies != replies, name: now.Linked}))
 	}
 }
 
-// answered takes the outcome of a probe and returns when the next one is due. answers says that the master which serves has
-// answered somebody meanwhile.
-func (f follower) answered(took time.Duration, err error, answers bool) time.Duration {
+// excuses say what a bad answer is not to be held against the master that serves.
+type excuses struct {
+	silence bool // it has answered somebody meanwhile
+	name    bool // that does not resolve: it is connected
+}
+
+func (e excuses) good(err error) bool {
+	return e.silence && errors.As(err, new(silence)) || e.name && errors.As(err, new(*net.DNSError))
+}
+
+// answered takes the outcome of a probe and returns when the next one is due.
+func (f follower) answered(took time.Duration, err error, e excuses) time.Duration {
 	w := f.watch
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.replaced != f.replaced {
 		return again // Apply has been here, and the end is near
 	}
-	if errors.As(err, new(silence)) && w.choice.serving == f.master && w.routes[f.master].path == f.place && answers {
+	if w.choice.serving == f.master && w.routes[f.master].path == f.place && e.good(err) {
 		took, err = 0, nil
 	}
 	now := time.Now()
@@ -329,7 +342,7 @@ func (f follower) answered(took time.Duration, err error, answers bool) time.Dur
 		from := w.choice.serving
 		w.choice.serving = to
 		w.moved(w.options.Masters[from], w.options.Masters[to], why, w.trouble(from))
-		w.serve(w.routed(to), false)
+		w.serve(w.routed(to), why == FailedBack)
 	}
 	w.reportNone()
 	switch {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -25,6 +26,7 @@ type world struct {
 	hook   *logtest.Hook
 	count  atomic.Uint64 // replies to others
 	flying atomic.Int64
+	linked atomic.Bool
 	mu     sync.Mutex
 	is     map[string]behavior // by request address
 	asked  map[string]int
@@ -41,6 +43,7 @@ const (
 	refuses
 	mute
 	wrong
+	nameless
 	panics
 )
 
@@ -74,7 +77,9 @@ func inWorld(t *testing.T, o Options, before map[string]behavior, test func(w *w
 		}
 		w.Watch = New(o, log, func(m Master, spare bool) {
 			w.served, w.spared = append(w.served, m.Name), append(w.spared, spare)
-		}, func() Traffic { return Traffic{Replies: w.count.Load(), InFlight: int(w.flying.Load())} })
+		}, func() Traffic {
+			return Traffic{Replies: w.count.Load(), InFlight: int(w.flying.Load()), Linked: w.linked.Load()}
+		})
 		w.Watch.ask = w.answer
 		ctx, cancel := context.WithCancel(context.Background()) //nolint:usetesting // that of the test ends outside of the bubble
 		ended := make(chan error, 1)
@@ -103,6 +108,8 @@ func (w *world) answer(ctx context.Context, _ master.Options, p Path, timeout ti
 		return 0, errRefused
 	case wrong:
 		return 0, errors.New("a ping is answered with something else")
+	case nameless:
+		return 0, fmt.Errorf("publish port: resolve: %w", &net.DNSError{Err: "server misbehaving", Name: p.Publish})
 	case panics:
 		panic("on purpose")
 	case mute:
@@ -302,6 +309,27 @@ func TestBusy(t *testing.T) {
 	})
 }
 
+// A name server that is gone says nothing about a master that is connected. One whose links are gone as well is left, and
+// nobody goes to one that cannot be found.
+func TestNameless(t *testing.T) {
+	inWorld(t, failover("a", "b", "c"), nil, func(w *world) {
+		w.linked.Store(true)
+		w.become(nameless, "a", "b")
+		w.after(10*time.Minute, "a")
+		if s := w.State(); s.Masters[0].Health != Up || s.Masters[1].Health != Down {
+			t.Errorf("%+v", s)
+		}
+		w.linked.Store(false)
+		w.Nudge(false)
+		w.within(time.Second, "c")
+		w.linked.Store(true)
+		w.become(refuses, "c") // what it excuses is a name, and nothing else
+		w.become(good, "a")
+		w.Nudge(false)
+		w.within(2*time.Second, "a")
+	})
+}
+
 // One probe that fails, or two, move nobody.
 func TestHiccup(t *testing.T) {
 	inWorld(t, failover("a", "b"), nil, func(w *world) {
@@ -411,6 +439,9 @@ func TestFailbackOfTheWatch(t *testing.T) {
 		if s := w.State(); s.Moves[FailedBack] != 1 || s.Moves[Failed] != 1 {
 			t.Errorf("%v", s.Moves)
 		}
+		if !slices.Equal(w.spared, []bool{false, true}) { // a master that is down owes nothing any more
+			t.Errorf("%v", w.spared)
+		}
 	})
 }
 
@@ -480,7 +511,7 @@ func TestApply(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 		before := w.State().Masters[1].Paths[0].Probes
-		late.answered(0, errRefused, false)
+		late.answered(0, errRefused, excuses{})
 		if n := w.State().Masters[1].Paths[0].Probes; n != before {
 			t.Error("an answer of the old list counts")
 		}

@@ -88,6 +88,8 @@ func TestOrder(t *testing.T) {
 		"and twice again": "A+ B+ A1 B1 (A1) B- B+ B2 B- () A2 (A2) B+ B4 B- () A3 A4 (A3,A4)",
 		"overtaken":       "A+ B+ B5 50ms A2 A3 1s (B5) 1020ms B6 (B6) 1050ms () 1300ms A4 A5 A6 () A7 (A7)",
 
+		"two return and one goes": "A+ B+ C+ A1 B1 C1 (A1) B- C- B+ C+ B5 900ms C4 C- A- () 1s () 1900ms (C4,B5)",
+
 		// What a publisher drops in silence.
 		"the first loses":          "A+ B+ A1 B1 (A1) A3 (A3) B2 () B3 () B4 (B4)",
 		"the first loses, but not": "A+ B+ A1 B1 (A1) B2 B3 (B2,B3) A3 A4 (A4)",
