@@ -112,6 +112,51 @@ func TestRouteThatDegrades(t *testing.T) {
 	})
 }
 
+// While a path looks slow it is measured more often, however long the interval is.
+func TestRouteIsFoundSoon(t *testing.T) {
+	o := failover("a+b")
+	o.Interval = time.Hour
+	inWorld(t, o, nil, func(w *world) {
+		w.slow(time.Second, "a")
+		w.Nudge(false)
+		w.after(3*curious, "a+b")
+		if got := w.route(); got != "b:4506" {
+			t.Errorf("requests take %s", got)
+		}
+	})
+}
+
+func TestRouteDecides(t *testing.T) {
+	const ms = time.Millisecond
+	up := func(took time.Duration) *path { return &path{health: health{is: Up, took: took}} }
+	doubtful := &path{health: health{is: Up, took: ms, against: 1}}
+	down := &path{health: health{is: Down, took: ms}}
+	for name, test := range map[string]struct {
+		measured []int // one after the other
+		paths    [][]*path
+		want     int
+	}{
+		"a sixth quicker":            {[]int{0, 0, 0, 0}, [][]*path{{up(300 * ms), up(250 * ms)}}, 0},
+		"a third quicker":            {[]int{0, 0, 0}, [][]*path{{up(300 * ms), up(199 * ms)}}, 1},
+		"twice only":                 {[]int{0, 0}, [][]*path{{up(300 * ms), up(199 * ms)}}, 0},
+		"others are measured":        {[]int{0, 1, 2, 1, 2}, [][]*path{{up(300 * ms), up(ms), up(2 * ms)}}, 0},
+		"not beyond doubt":           {[]int{0, 0, 0}, [][]*path{{up(300 * ms), doubtful}}, 0},
+		"down, for one in doubt":     {[]int{0}, [][]*path{{down, doubtful, up(time.Second)}}, 2},
+		"down, for nobody":           {[]int{0}, [][]*path{{down, doubtful, down}}, 0},
+		"not the same one each time": {[]int{0, 0, 0}, [][]*path{{up(300 * ms), up(ms), up(2 * ms)}, {up(300 * ms), up(2 * ms), up(ms)}}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var r route
+			for i, measured := range test.measured {
+				r.decide(test.paths[i%len(test.paths)], measured)
+			}
+			if r.path != test.want {
+				t.Errorf("path %d, want %d", r.path, test.want)
+			}
+		})
+	}
+}
+
 // At the start the quickest path is found, also of a master that does not serve; a reload keeps it.
 func TestRouteAtTheStart(t *testing.T) {
 	o := failover("a+b", "c+d")
@@ -122,6 +167,9 @@ func TestRouteAtTheStart(t *testing.T) {
 		}
 		w.after(3*o.Interval, "a+b")
 		served := len(w.served)
+		if slices.Contains(w.served, "c+d") {
+			t.Errorf("one that does not serve is said to: %v", w.served)
+		}
 		w.become(refuses, "b")
 		w.Nudge(false)
 		w.after(2*time.Second, "c+d")
