@@ -2,6 +2,7 @@ package pubproxy
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 	"sync"
 	"testing"
@@ -220,4 +221,31 @@ func TestApplyRoads(t *testing.T) {
 	if s := p.Stats(); s.Publishes != 9 || s.Minions != 1 || len(p.roads.list()) != 3 {
 		t.Errorf("%+v", s)
 	}
+}
+
+// TestRoadsAstray: a road that brings nothing while others bring more than is remembered is dialed anew, and goes on.
+func TestRoadsAstray(t *testing.T) {
+	p, a, b, minion := twoRoads(t, nil)
+	a.send(of(1))
+	b.send(of(1))
+	minion.expect(of(1))
+	const batch = 1 << 10
+	var last int
+	for n := 2; n < merge.Window+3; n += batch {
+		var all []byte
+		for i := range batch {
+			last = n + i
+			all = append(all, of(last)...)
+		}
+		a.send(all)
+		minion.expect(all)
+	}
+	b.expect("link", "+")
+	b.send(of(last + 1))
+	became(t, p, b, "the next one waits", func(c merge.Counts) bool { return c.Held == 1 && c.Behind == 0 })
+	a.send(of(last+1, last+2))
+	minion.expect(of(last+1, last+2))
+	eventually(t, p, "b is said to be left", func(s Stats) bool {
+		return s.Roads[1].Link.Connections == 2 && errors.Is(s.Roads[1].Link.LastError, errAstray)
+	})
 }
