@@ -326,8 +326,8 @@ func (p *play) missing() bool {
 // TestModel plays thousands of histories of a master and one to four paths.
 func TestModel(t *testing.T) {
 	seeds := 1000
-	if testing.Short() {
-		seeds = 200
+	if raced || testing.Short() {
+		seeds = 100
 	}
 	for _, w := range worlds {
 		t.Run(w.name, func(t *testing.T) {
@@ -346,10 +346,10 @@ func TestModel(t *testing.T) {
 				}
 			}
 			t.Logf("%d of %d histories are out of order, %d miss something", len(disorder), seeds, len(missing))
-			if len(disorder)*1000 > w.disorder*seeds {
+			if len(disorder) > (w.disorder*seeds+999)/1000 {
 				t.Errorf("out of order, with seeds %v", disorder[:min(9, len(disorder))])
 			}
-			if len(missing)*1000 > w.missing*seeds {
+			if len(missing) > (w.missing*seeds+999)/1000 {
 				t.Errorf("something is missed, with seeds %v", missing[:min(9, len(missing))])
 			}
 		})
