@@ -53,10 +53,11 @@ func TestApplySpares(t *testing.T) {
 	late := before.next()
 	o.Master.Address, o.Spare = after.addr, time.Hour
 	r.Apply(o)
-	o.Master.Address = before.addr
-	r.Apply(o)
 	r.onLoop(0, func(*lane) {})
 	third.asks("while it stays")
+	r.waiting(1)
+	o.Master.Address = before.addr
+	r.Apply(o)
 	before.next().answer([]byte("stayed"))
 	third.hears("stayed")
 	late.answer([]byte("in the end"))
