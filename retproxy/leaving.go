@@ -7,13 +7,13 @@ import (
 )
 
 // move has the link follow other options. With spare, a connection that leads to another address than theirs is left when
-// the replies that are due have come, or after that time; it is sent nothing more meanwhile, what waits is for the next.
+// the replies that are due have come, or after that time; it is sent nothing more meanwhile, what waits is for the next. The
+// caller dispatches.
 func (k *link) move(o master.Options, spare time.Duration) {
 	k.then = nil
 	if k.conn == nil || o.Address == k.master {
 		k.leaving = false
 		k.road.Apply(o)
-		k.way.dispatch()
 		return
 	}
 	k.leaving = true
