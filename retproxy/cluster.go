@@ -106,7 +106,6 @@ func (l *lane) follow(members []*member) {
 	for _, w := range l.ways {
 		if w.leaving = !slices.Contains(members, w.member); w.leaving {
 			w.abandon()
-			w.checkLeft()
 		}
 	}
 }
@@ -187,7 +186,6 @@ func (w *way) expect() {
 
 // arrived is called when there is a link.
 func (w *way) arrived() {
-	w.absence.Stop()
 	w.absent = false
 	w.judge()
 }

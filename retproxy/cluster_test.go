@@ -195,6 +195,39 @@ func TestKeyOfARequest(t *testing.T) {
 	})
 }
 
+// TestClaims: there is one for each master at which a minion has anything, and none is lost.
+func TestClaims(t *testing.T) {
+	a, b, c := new(way), new(way), new(way)
+	m := &minion{lane: &lane{claims: map[*minion][]*claim{}}, own: claim{way: a}}
+	if m.claim(b) != &m.own || m.claim(a) != &m.own {
+		t.Error("nothing is anywhere, and the minion's own claim is not used again")
+	}
+	m.claim(a).flying = 1
+	at := m.claim(b)
+	at.beyond = new(request)
+	if at == &m.own || m.claim(a).flying != 1 || m.claim(b) != at {
+		t.Error("two claims are one")
+	}
+	third := m.claim(c)
+	third.flying, third.queued = 2, 1
+	if n := m.flying(); n != 3 {
+		t.Errorf("%d are at masters, want 3", n)
+	}
+	at.beyond, m.own.flying = nil, 0
+	if m.claim(c) != third || m.flying() != 2 {
+		t.Error("a claim is not found behind one that is free")
+	}
+	m.claim(a).flying = 1
+	m.claim(b).flying = 1
+	if n := len(m.lane.claims[m]); n != 2 || m.flying() != 4 {
+		t.Errorf("%d claims beside the first, want 2", n)
+	}
+	at.flying = 0
+	if m.claim(new(way)) != at {
+		t.Error("a claim that is free is not used again")
+	}
+}
+
 // crowd is a cluster of stand-in masters, which note whom they have seen.
 type crowd struct {
 	t       *testing.T
@@ -371,13 +404,14 @@ func TestWhatWaitsIsMoved(t *testing.T) {
 	r := startCluster(t, masters, places(3))
 	r.connected()
 	ids := idsOf(0, 2, 40)
-	held := r.fill(masters[0], ids)
+	held, others := r.fill(masters[0], ids), r.fill(masters[1], idsOf(1, 2, 3))
 	var waiting []*peer
-	for i := range 20 {
-		p := dial(t, r, as{})
-		p.send(envelope(0, says(ids[i], fmt.Sprint("waits ", i))))
-		r.waiting(i + 1)
-		waiting = append(waiting, p)
+	for range 20 {
+		waiting = append(waiting, dial(t, r, as{}))
+	}
+	for i, p := range slices.Backward(waiting) { // not in the order in which they have come
+		p.send(envelope(0, says(ids[i], fmt.Sprint("waits ", 19-i))))
+		r.waiting(20 - i)
 	}
 	large := dial(t, r, as{})
 	large.send(envelope(0, says(ids[20], string(make([]byte, bulkBytes)))))
@@ -385,12 +419,26 @@ func TestWhatWaitsIsMoved(t *testing.T) {
 	for i := range 10 { // more than its share
 		broker.send(envelope(1, says(ids[21+i], "of a broker")))
 	}
-	r.waiting(31)
+	broker.send(envelope(1, says(idsOf(1, 2, 1)[0], "of a broker"))) // its share at the other
+	r.waiting(32)
 	masters[1].nothing()
 
 	masters[0].stop()
+	until(t, "all to be moved", func() bool { return r.Stats().Moved == 31 })
+	r.consistent()
+	r.onLoop(0, func(l *lane) {
+		l.loop.Each(eachMinion(func(m *minion) {
+			if c := m.claim(l.ways[1]); m.many && (c.queued != 1 || c.beyond == nil) {
+				t.Errorf("the broker's share is one place, and its claim is %+v", *c)
+			}
+		}))
+	})
+	masters[1].nothing()
+	for _, a := range others {
+		a.answer([]byte("done"))
+	}
 	next, got, brokers, larges := 0, 0, 0, 0
-	for got < 31 {
+	for got < 32 {
 		a := masters[1].next()
 		switch text := a.text(); {
 		case text == "of a broker":
@@ -405,7 +453,7 @@ func TestWhatWaitsIsMoved(t *testing.T) {
 		got++
 		a.answer([]byte("done"))
 	}
-	if next != 20 || brokers != 10 || larges != 1 {
+	if next != 20 || brokers != 11 || larges != 1 {
 		t.Errorf("%d, %d of a broker and %d large ones were moved", next, brokers, larges)
 	}
 	for _, p := range append(waiting, large) {
@@ -663,6 +711,9 @@ func checkLane(tb testing.TB, l *lane) {
 		mine := map[*way]has{}
 		first := map[*way]*request{}
 		for r := m.first; r != nil; r = r.after {
+			if r.link != r.link.way.linkFor(r.msg) {
+				tb.Errorf("a request of %d bytes is for the wrong link", len(r.msg))
+			}
 			h := mine[r.link.way]
 			h.waiting++
 			if r.queued {
