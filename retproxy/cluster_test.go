@@ -602,8 +602,8 @@ func TestApplyPeers(t *testing.T) {
 	if s.Answers < 3 || s.Unwanted != 0 || s.LostWithLink != 0 || len(s.Links) != 8 || s.Moved != 1 {
 		t.Errorf("%+v", s)
 	}
-	if connections(s) < connections(before) {
-		t.Errorf("there were %d connections, and now %d", connections(before), connections(s))
+	if want := connections(before) + 4; connections(s) != want { // those to the peer that has come
+		t.Errorf("there were %d connections, want %d", connections(s), want)
 	}
 
 	of(masters...)(&o) // and back again
@@ -693,6 +693,30 @@ func TestOneMasterHangs(t *testing.T) {
 	}
 	top.balanced()
 	top.consistent()
+}
+
+// TestGivenUpAtPeers: what its minion has given up is forgotten at a broker above, whichever of several that is, also when
+// the request has come through a broker below.
+func TestGivenUpAtPeers(t *testing.T) {
+	m := absentMaster(t)
+	tops := []*running{start(t, m), start(t, m)}
+	peers := []*saltMaster{{addr: tops[0].Addr().String()}, {addr: tops[1].Addr().String()}}
+	middle := start(t, m, of(peers...), func(o *Options) { o.MoveAfter = patience })
+	middle.connected()
+	bottom := behind(t, m, middle)
+	bottom.connected()
+	for i, top := range tops {
+		for _, below := range []*running{middle, bottom} {
+			before := top.Stats().Forgotten
+			p := dial(t, below, as{})
+			p.send(envelope(0, says(idsOf(i, 2, 1)[0], "is given up")))
+			top.waiting(1)
+			p.leave()
+			until(t, "it to be forgotten", func() bool { s := top.Stats(); return s.Forgotten == before+1 && s.Waiting == 0 })
+			middle.settled()
+			below.settled()
+		}
+	}
 }
 
 // consistent checks on each loop that what is counted is what there is.
