@@ -53,7 +53,8 @@ type crewCounters struct {
 	jobs, missed, missedAway, doubled   atomic.Uint64
 	damaged, strayed                    atomic.Uint64
 	requests, replies, timedOut, broken atomic.Uint64
-	leftOut, late, wrongReplies, pings  atomic.Uint64
+	unsent, leftOut, late               atomic.Uint64
+	wrongReplies, pings                 atomic.Uint64
 }
 
 func newCrew(m *Minions, l *reactor.Loop) *crew {

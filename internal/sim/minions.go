@@ -107,6 +107,7 @@ type MinionsStats struct {
 	Waiting      int    // minions that wait for a reply now
 	TimedOut     uint64 // requests without a reply in time
 	Broken       uint64 // requests whose connection ended before the reply
+	Unsent       uint64 // of TimedOut and Broken: those whose connection was not made, so nobody has got them
 	LeftOut      uint64 // requests not made at their time, because the one before was not answered
 	Late         uint64 // replies to what a minion has given up, over a connection that it keeps
 	WrongReplies uint64 // somebody else's, damaged, or not asked for
@@ -283,6 +284,7 @@ func (m *Minions) Stats() MinionsStats {
 		s.Waiting += int(n.waiting.Load())
 		s.TimedOut += n.timedOut.Load()
 		s.Broken += n.broken.Load()
+		s.Unsent += n.unsent.Load()
 		s.LeftOut += n.leftOut.Load()
 		s.Late += n.late.Load()
 		s.WrongReplies += n.wrongReplies.Load()

@@ -53,6 +53,7 @@ func (r *reqLink) connect() {
 	if err != nil {
 		c.count.failed.Add(1)
 		c.count.broken.Add(1)
+		c.count.unsent.Add(1)
 		r.over()
 		r.next(false)
 		return
@@ -145,6 +146,9 @@ func (r *reqLink) Closed(conn *reactor.Conn, reason error) {
 			c.count.timedOut.Add(1)
 		} else {
 			c.count.broken.Add(1)
+		}
+		if !r.ready {
+			c.count.unsent.Add(1)
 		}
 		r.over()
 		r.next(false)

@@ -72,6 +72,17 @@ func (g *Gap) Error() string {
 	return fmt.Sprintf("%d jobs are missing before %d", g.Serials, g.Before.Order)
 }
 
+// Stale is the fault of a job that came after a later one, or again.
+type Stale struct {
+	Job   Job
+	After uint64 // Order of the last one before it
+}
+
+// Error says what came when.
+func (s *Stale) Error() string {
+	return fmt.Sprintf("job %d came again or late: after %d", s.Job.Order, s.After)
+}
+
 // Received, Writable, HalfClosed and Closed are what the reactor tells.
 func (s *subLink) Received(_ *reactor.Conn, p []byte) error {
 	return s.stream.Feed(p, &s.minion.crew.limits, s)
@@ -198,7 +209,7 @@ func (s *subLink) inOrder(job Job) bool {
 	series := min(job.Series, 1)
 	last := s.serials[series]
 	if job.Order <= s.order || job.Serial <= last {
-		c.fault(one, &c.count.doubled, 1, "job %d came again or late: after %d", job.Order, s.order)
+		c.fault(one, &c.count.doubled, 1, "%w", &Stale{job, s.order})
 		return false
 	}
 	if gap := job.Serial - last - 1; last > 0 && gap > 0 {

@@ -4,6 +4,7 @@ package sim
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"sync"
@@ -19,6 +20,8 @@ type Way struct {
 
 	mu    sync.Mutex
 	delay time.Duration     // in each direction
+	loss  float64           // part of the parcels that come later, by
+	again time.Duration     // and all behind them in that direction
 	conns map[net.Conn]bool // nil: it has ended
 	shut  bool              // it refuses who comes
 	mute  bool              // it carries nothing, and says nothing of that
@@ -92,6 +95,14 @@ func (w *Way) SetDelay(delay time.Duration) {
 	w.delay = delay
 }
 
+// SetLoss has the way lose this part, from 0 to 1, of what comes from now on, as TCP shows it: what is lost is sent again,
+// comes later by that, and holds up everything behind it.
+func (w *Way) SetLoss(part float64, again time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.loss, w.again = part, again
+}
+
 func (w *Way) closeAll() {
 	for c := range w.conns {
 		_ = c.Close()
@@ -137,7 +148,7 @@ func (w *Way) carry(from, to net.Conn) {
 		defer w.close(from, to)
 		for p := range parcels {
 			time.Sleep(time.Until(p.due)) // the delay itself
-			if _, mute := w.state(); mute {
+			if w.silent() {
 				continue
 			}
 			if _, err := to.Write(p.bytes); err != nil {
@@ -152,15 +163,24 @@ func (w *Way) carry(from, to net.Conn) {
 		if err != nil {
 			return
 		}
-		delay, _ := w.state()
-		parcels <- parcel{buf[:n], time.Now().Add(delay)}
+		parcels <- parcel{buf[:n], time.Now().Add(w.takes())}
 	}
 }
 
-func (w *Way) state() (delay time.Duration, mute bool) {
+// takes is how long the next parcel is on the way.
+func (w *Way) takes() time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.delay, w.mute
+	if w.loss > 0 && rand.Float64() < w.loss {
+		return w.delay + w.again
+	}
+	return w.delay
+}
+
+func (w *Way) silent() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.mute
 }
 
 func (w *Way) close(conns ...net.Conn) {

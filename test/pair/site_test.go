@@ -24,6 +24,7 @@ type site struct {
 	number  int
 	address netip.Addr // that the nodes share
 	master  *sim.Master
+	watch   *sim.Watch
 	nodes   [2]*node
 }
 
@@ -41,7 +42,7 @@ type node struct {
 // for the brokers' configuration, and options are taken up in keepalived's.
 func startSite(t *testing.T, number int, settings string, options ...string) *site {
 	t.Helper()
-	s := &site{t: t, number: number, address: s4(number, 100)}
+	s := &site{t: t, number: number, address: s4(number, 100), watch: sim.NewWatch(minions)}
 	bridge := fmt.Sprintf("bridge%d", number)
 	ip(t, "link add", bridge, "type bridge forward_delay 0")
 	ip(t, "addr add", s4(number, 3).String()+"/24 dev", bridge)
@@ -49,6 +50,7 @@ func startSite(t *testing.T, number int, settings string, options ...string) *si
 	m, err := sim.StartMaster(sim.MasterOptions{
 		PublishAddress: netip.AddrPortFrom(s4(number, 3), 4505).String(),
 		RequestAddress: netip.AddrPortFrom(s4(number, 3), 4506).String(),
+		OnRequest:      s.watch.Asked,
 	})
 	must(t, err)
 	s.master = m
