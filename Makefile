@@ -109,6 +109,11 @@ OUT      ?=
 bench-peers: build ## the same work for salt-broker, libzmq, HAProxy, nginx; SCENARIO=stream PEERS=salt-broker,libzmq ROUNDS=3
 	$(GO) run ./bench -rounds=$(ROUNDS) -scenario='$(SCENARIO)' -peers='$(PEERS)' -out='$(OUT)'
 
+# Two minutes. Pairs of brokers need root and keepalived.
+.PHONY: bench-ha
+bench-ha: build ## what minions notice when masters, paths and brokers fail: docs/high-availability.rst
+	$(GO) run ./bench -ha -out='$(OUT)'
+
 .PHONY: experiments
 experiments: ## what the kernel offers, measured: docs/decisions/0015-what-the-kernel-offers.rst
 	bench/experiments/run.sh

@@ -20,5 +20,6 @@
 //	crew.go       the three processes of one round: master.go, minions.go, process.go
 //	crowd.go      minions that only listen, and check
 //	sockets.go    the event loop that they are on
+//	failures.go   something else: what minions notice of failures, in a table; site.go has it happen, availability.go keeps it
 //	report.go     medians, ratios and what is to be reached; record.go keeps them
 package main

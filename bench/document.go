@@ -22,11 +22,12 @@ import (
 const (
 	peersRecord  = "bench/results/peers.json"
 	growthRecord = "bench/results/growth.json"
+	haRecord     = "bench/results/ha.json"
 	growthPlot   = "docs/performance-growth.svg"
 )
 
 // documents are the files with figures.
-var documents = []string{"docs/performance.rst", "README.rst"}
+var documents = []string{"docs/performance.rst", "docs/high-availability.rst", "README.rst"}
 
 // figures is what stands between the comments, by name.
 type figures map[string]string
@@ -64,6 +65,10 @@ func fromRecords(root string) (all figures, plot string, err error) {
 	if err != nil {
 		return nil, "", err
 	}
+	ha, err := loadAvailability(filepath.Join(root, haRecord))
+	if err != nil {
+		return nil, "", err
+	}
 	names := relayNames(growers)
 	return figures{
 		"machine":         peers.machine(),
@@ -71,6 +76,8 @@ func fromRecords(root string) (all figures, plot string, err error) {
 		"targets":         peers.targetTable(),
 		"growth":          growth.growthTable(names),
 		"growth, machine": growth.machine(),
+		"events":          ha.table(),
+		"events, machine": ha.machine(),
 		"summary":         peers.summary(),
 	}, draw(growth.growth(names), names), nil
 }

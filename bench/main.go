@@ -40,9 +40,10 @@ type options struct {
 	scenarios           []*scenario
 	relays              []*relay
 	quick, list         bool
-	grow, document      bool
+	grow, document, ha  bool
 	saltBroker          string
 	out, show, profiles string
+	event               string
 }
 
 func parse(args []string, w io.Writer) (o options, err error) {
@@ -55,6 +56,8 @@ func parse(args []string, w io.Writer) (o options, err error) {
 	flags.BoolVar(&o.list, "list", false, "say which scenarios there are")
 	flags.BoolVar(&o.grow, "grow", false, "salt-broker alone, with one loop and with two, at more numbers of minions")
 	flags.BoolVar(&o.document, "document", false, "measure nothing, and write what bench/results has into the documents; run it in the repository")
+	flags.BoolVar(&o.ha, "ha", false, "no load: what minions notice when masters, paths and brokers fail; the same -out")
+	flags.StringVar(&o.event, "event", "", "with -ha only what has this in its name")
 	flags.StringVar(&o.saltBroker, "salt-broker", "bin/salt-broker", "the program to measure")
 	flags.StringVar(&o.out, "out", "", "keep everything in this file, as JSON; with -show, what several files have as one")
 	flags.StringVar(&o.show, "show", "", "measure nothing, and show the tables of files that -out has made, separated by commas")
@@ -130,6 +133,8 @@ func execute(ctx context.Context, args []string, w io.Writer) error {
 		return nil
 	case o.document:
 		return document(".")
+	case o.ha:
+		return fail(ctx, o, w)
 	case o.show != "":
 		r, err := load(strings.Split(o.show, ",")...)
 		if err != nil {

@@ -79,7 +79,9 @@ func newRecord(t *tools) Record {
 }
 
 // save writes the record to a file, all of it or nothing.
-func (r *Record) save(path string) error {
+func (r *Record) save(path string) error { return saveJSON(r, path) }
+
+func saveJSON(r any, path string) error {
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)
 	encoder.SetIndent("", " ")

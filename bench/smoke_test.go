@@ -29,12 +29,7 @@ var small = []*scenario{
 
 // What matters most gets its figures from everybody who is there. HAProxy and nginx need not be.
 func TestWork(t *testing.T) {
-	program := filepath.Join(t.TempDir(), "salt-broker")
-	build := exec.Command("go", "build", "-buildvcs=false", "-o", program, "salt-broker/cmd/salt-broker")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %v\n%s", build, err, out)
-	}
+	program := buildProgram(t)
 	c := testConductor(t, options{relays: relays, saltBroker: program, rounds: 1})
 	there := c.look()
 	for name, why := range c.record.Missing {
@@ -62,6 +57,41 @@ func TestWork(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+func buildProgram(t *testing.T) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "salt-broker")
+	build := exec.Command("go", "build", "-buildvcs=false", "-o", program, "salt-broker/cmd/salt-broker")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v\n%s", build, err, out)
+	}
+	return program
+}
+
+// A failure happens, minions notice it, and it is kept. The second master has everything that the first one had not.
+func TestFailure(t *testing.T) {
+	t.Parallel()
+	o := options{saltBroker: buildProgram(t), event: "back, failback", out: filepath.Join(t.TempDir(), "record.json")}
+	if err := fail(t.Context(), o, t.Output()); err != nil {
+		t.Fatal(err)
+	}
+	r, err := loadAvailability(o.out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Events) != 1 || r.Events[0].Notices == nil {
+		t.Fatalf("%+v", r)
+	}
+	n := r.Events[0].Notices
+	// It takes two seconds until the first one serves again, and minions are there all the time.
+	if n.Minions != siteMinions || n.Published < 100 || n.PublishesLost > n.Published/2 || n.PublishesTwice+n.PublishesLate+n.RequestsTwice+n.Cut > 0 {
+		t.Errorf("%+v", n)
+	}
+	if n.PublishGap < publishEvery.Seconds() || n.PublishGapLast < n.PublishGap || n.ReplyGap < askEvery.Seconds()/2 || n.ReplyGapLast < n.ReplyGap {
+		t.Errorf("%+v", n)
 	}
 }
 
