@@ -44,8 +44,10 @@ var elsewhere = map[string]string{
 
 // others are options that no key is for alone, and what has them set.
 var others = map[string]string{
-	"pub.Paths": "several paths to the master: TestPathsReachTheChannels",
-	"ret.Spare": "a path that is left for a quicker one: TestPaths",
+	"pub.Paths":     "several paths to the master: TestPathsReachTheChannels",
+	"ret.Spare":     "a path that is left for a quicker one: TestPaths",
+	"ret.Masters":   "the peers of a cluster, which no configuration has yet: retproxy's cluster_test.go",
+	"ret.MoveAfter": "likewise",
 }
 
 // reaches says which options a key reaches, and how.
