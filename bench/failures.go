@@ -95,7 +95,7 @@ var failures = []failure{
 		},
 	},
 	{
-		arrangement: "Two roads", event: "the near one silent", masters: 1, paths: 2, brokers: 1, settings: twoPaths, before: nearAndFar,
+		arrangement: "Two roads", event: "the near one silent, time-out of 5 s", masters: 1, paths: 2, brokers: 1, settings: twoPaths, before: nearAndFar,
 		happens: func(ctx context.Context, s *site) error {
 			s.path(0, (*sim.Way).Silence)
 			return s.pause(ctx, awhile)
