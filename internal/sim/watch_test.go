@@ -40,6 +40,8 @@ func TestWatch(t *testing.T) {
 	hear(1, 4, 9, 10)
 	o.OnFault(1, &Stale{Job: job(3), After: 10}) // twice, though it was there before
 	o.OnFault(1, &Gap{})
+	publish(late+1, late+1)
+	hear(0, late+1) // and the other one may yet
 	w.Asked(0, 1)
 	w.Asked(0, 2)
 	w.Asked(1, 2)
