@@ -23,6 +23,8 @@ COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 
 # What test/ holds starts real processes and is run by `make interop`, once; the rest are unit tests.
 UNIT = $$($(GO) list ./... | grep -v '^salt-broker/test/')
+# Of them those that test programs which they start.
+PROGRAMS = ./cmd/salt-broker ./bench/... ./internal/demo
 
 .PHONY: build
 build: ## the daemon, without cgo
@@ -40,10 +42,13 @@ vet:
 	$(GO) vet ./...
 
 # The race detector needs cgo and a C compiler; the product itself needs neither. -cpu repeats every test with
-# one and with four processors: a loop that shares its only thread meets other orders than one that has its own.
+# one and with four processors: a loop that shares its only thread meets other orders than one that has its own. To a
+# program that a test starts it means nothing.
 .PHONY: race
 race: ## unit tests, race detector, shuffled, with one and with four processors
-	CGO_ENABLED=1 $(GO) test -race -shuffle=on -cpu=1,4 -timeout=180s $(UNIT)
+	CGO_ENABLED=1 $(GO) test -race -shuffle=on -cpu=1,4 -timeout=180s \
+		$$($(GO) list ./... | grep -v -e '^salt-broker/test/' -e '^salt-broker/cmd/' -e '^salt-broker/bench' -e '^salt-broker/internal/demo')
+	CGO_ENABLED=1 $(GO) test -race -shuffle=on -cpu=4 -timeout=180s $(PROGRAMS)
 
 # The race detector allocates, so what must not allocate is tested without it.
 .PHONY: allocs
