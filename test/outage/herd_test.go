@@ -39,6 +39,21 @@ func (h herd) name() string {
 // work is what the workers need for one request of each minion.
 func (h herd) work() time.Duration { return time.Duration(h.minions) * h.service / workers }
 
+// startMaster starts the master of an outage. It counts requests that nobody waits for any more when they reach it: of the
+// minions that are stored in asking before any of them asks.
+func (h herd) startMaster(t *testing.T) (m *sim.Master, asking *atomic.Pointer[sim.Minions], stale *atomic.Uint64) {
+	t.Helper()
+	asking, stale = new(atomic.Pointer[sim.Minions]), new(atomic.Uint64)
+	return startMaster(t, sim.MasterOptions{
+		Workers: workers, ServiceTime: h.service,
+		OnRequest: func(minion int, request uint64) {
+			if !asking.Load().Waits(minion, request) {
+				stale.Add(1)
+			}
+		},
+	}), asking, stale
+}
+
 func herds() (all []herd) {
 	const ms = time.Millisecond
 	if !long() {
@@ -82,16 +97,7 @@ func TestMasterComesBack(t *testing.T) {
 
 func outage(t *testing.T, h herd) {
 	t.Helper()
-	var asking atomic.Pointer[sim.Minions]
-	var stale atomic.Uint64
-	m := startMaster(t, sim.MasterOptions{
-		Workers: workers, ServiceTime: h.service,
-		OnRequest: func(minion int, request uint64) {
-			if !asking.Load().Waits(minion, request) {
-				stale.Add(1)
-			}
-		},
-	})
+	m, asking, stale := h.startMaster(t)
 	s := defaults()
 	s.way = h.way / 2
 	b := startBroker(t, m, s)

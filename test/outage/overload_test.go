@@ -26,16 +26,7 @@ func TestMasterIsTooSlowForGood(t *testing.T) {
 
 func overload(t *testing.T, h herd) {
 	t.Helper()
-	var asking atomic.Pointer[sim.Minions]
-	var stale atomic.Uint64
-	m := startMaster(t, sim.MasterOptions{
-		Workers: workers, ServiceTime: h.service,
-		OnRequest: func(minion int, request uint64) {
-			if !asking.Load().Waits(minion, request) {
-				stale.Add(1)
-			}
-		},
-	})
+	m, asking, stale := h.startMaster(t)
 	s := defaults()
 	s.way = h.way / 2
 	b := startBroker(t, m, s)
