@@ -23,7 +23,7 @@ type Config struct {
 	// MasterAliveInterval is `master_alive_interval` (s): how often each master is asked whether it lives. 0: never. With
 	// several masters, or several paths to one, 30 s where nothing else is said.
 	MasterAliveInterval time.Duration
-	// MasterAliveTimeout is `master_alive_timeout` (s): how long it may take to answer.
+	// MasterAliveTimeout is `master_alive_timeout` (s): how long each step of asking may take.
 	MasterAliveTimeout time.Duration
 	// MasterFailback is `master_failback`: an earlier master of the list gets its place back.
 	MasterFailback bool

@@ -127,7 +127,7 @@ func TestPaths(t *testing.T) {
 	took := h.moved(t, "127.0.0.3")
 	t.Logf("the quicker path was found after %v", took.Round(100*time.Millisecond))
 	a.each(func(w *sim.Way) { w.SetDelay(time.Millisecond) })
-	b.each(func(w *sim.Way) { w.SetDelay(80 * time.Millisecond) })
+	b.each(func(w *sim.Way) { w.SetDelay(250 * time.Millisecond) }) // so all steps of a probe take longer than its time-out
 	took = h.moved(t, "127.0.0.2")
 	t.Logf("one that became slow was left after %v", took.Round(100*time.Millisecond))
 	if s := all.Stats(); s.TimedOut != 0 || s.Broken != 0 {

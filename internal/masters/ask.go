@@ -23,22 +23,23 @@ type silence struct{ error }
 func (s silence) Unwrap() error { return s.error }
 
 // ask is one probe: a handshake with the publish port, and a ping at the request port. o is how the master is reached;
-// timeout is for all of it. took is how long the ping's answer took; of no use with an error.
+// timeout is for each step: to connect and to shake hands, with either port, and to answer. There are five and more round
+// trips in all of them, and a master far away is not down. took is how long the ping's answer took; of no use with an error.
 func ask(ctx context.Context, o master.Options, p Path, timeout time.Duration) (took time.Duration, err error) {
-	within, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
 	o.DialTimeout, o.HandshakeTimeout, o.Log, o.Changed = timeout, timeout, nil, nil
 
 	o.Address, o.SocketType = p.Publish, zmtp.SUB
-	nc, _, err := master.Dial(within, o)
+	nc, _, err := dial(ctx, o)
 	if err != nil {
 		return 0, fmt.Errorf("publish port: %w", err)
 	}
 	_ = nc.Close()
 
 	o.Address, o.SocketType = p.Request, zmtp.REQ
-	nc, v, err := master.Dial(within, o)
+	nc, v, err := dial(ctx, o)
 	if err == nil {
+		within, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
 		stop := context.AfterFunc(within, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
 		took, err = ping(nc, v)
 		stop()
@@ -51,6 +52,13 @@ func ask(ctx context.Context, o master.Options, p Path, timeout time.Duration) (
 		return 0, silence{fmt.Errorf("request port: no answer to a ping within %v: %w", timeout, err)}
 	}
 	return 0, fmt.Errorf("request port: %w", err)
+}
+
+// dial connects to a port and shakes hands. There is time for a second address where the first one does not answer.
+func dial(ctx context.Context, o master.Options) (*net.TCPConn, zmtp.Version, error) {
+	ctx, cancel := context.WithTimeout(ctx, o.DialTimeout+o.HandshakeTimeout)
+	defer cancel()
+	return master.Dial(ctx, o)
 }
 
 func isTimeout(err error) bool {

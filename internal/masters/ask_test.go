@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -200,6 +201,52 @@ func TestAsk(t *testing.T) {
 		})
 	}
 }
+
+// A way on which all of a probe takes longer than the time-out, and no step does, leads to a master that is up. Of that time
+// only the answer's counts.
+func TestAskFarAway(t *testing.T) {
+	t.Parallel()
+	const late, timeout = 600 * time.Millisecond, 2 * time.Second // late in each direction; the rest is for a busy machine
+	m, _ := startMaster(t, sim.MasterOptions{})
+	far := func(to netip.AddrPort) string {
+		w, err := sim.StartWay("", to, late)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(w.Stop)
+		return w.Addr().String()
+	}
+	path, began := Path{Publish: far(m.PublishAddr()), Request: far(m.RequestAddr())}, time.Now()
+	took, err := ask(t.Context(), master.Options{}, path, timeout)
+	if all := time.Since(began); err != nil || took < 2*late || all <= timeout || took > all-2*late {
+		t.Errorf("it took %v, of %v: %v", took, all, err)
+	}
+}
+
+// A name may have an address at which nobody answers before the one at which the master is.
+func TestAskTwoAddresses(t *testing.T) {
+	t.Parallel()
+	const timeout = 300 * time.Millisecond
+	_, path := startMaster(t, sim.MasterOptions{PublishAddress: "127.0.0.3:0", RequestAddress: "127.0.0.3:0"})
+	both := func(at string) string {
+		port := netip.MustParseAddrPort(at).Port()
+		ln, err := net.Listen("tcp", netip.AddrPortFrom(netip.MustParseAddr("127.0.0.2"), port).String()) // greets nobody
+		if err != nil {
+			t.Skipf("somebody has the port: %v", err)
+		}
+		t.Cleanup(func() { _ = ln.Close() })
+		return net.JoinHostPort("salt", strconv.Itoa(int(port)))
+	}
+	o := master.Options{Resolver: names{netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.3")}}
+	if _, err := ask(t.Context(), o, Path{Publish: both(path.Publish), Request: both(path.Request)}, timeout); err != nil {
+		t.Error(err)
+	}
+}
+
+// names is a resolver that knows one name.
+type names []netip.Addr
+
+func (n names) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) { return n, nil }
 
 // A probe ends with its context, and is no silence then.
 func TestAskEnds(t *testing.T) {

@@ -30,7 +30,7 @@ type health struct {
 	first   time.Time // when the first of those came
 
 	asked, failed uint64
-	took          time.Duration // of the last good answer; 0: none
+	took          time.Duration // of the last good answer, or at least that; 0: none
 	fault         error         // of the last bad one; nil: none
 }
 

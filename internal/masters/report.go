@@ -40,7 +40,8 @@ type PathState struct {
 	Requests bool
 	// Probes and Failures count since the path was configured.
 	Probes, Failures uint64
-	// Latency is how long the last good answer to a ping took; 0: there was none.
+	// Latency is how long the last good answer to a ping took, or was waited for in vain while the master answered others; 0:
+	// there was none.
 	Latency time.Duration
 	// LastError is why the last probe that failed did; nil: none did. It stays when the master is back.
 	LastError error

@@ -60,22 +60,32 @@ func TestRouteThatFails(t *testing.T) {
 func TestSilenceOfAnotherPath(t *testing.T) {
 	inWorld(t, failover("a+b"), nil, func(w *world) {
 		w.become(mute, "a", "b")
-		stop := make(chan struct{})
-		go func() {
-			for tick := time.Tick(time.Second); ; {
-				select {
-				case <-stop:
-					return
-				case <-tick:
-					w.count.Add(1)
-				}
-			}
-		}()
+		stop := w.answering()
 		w.after(5*time.Minute, "a+b")
-		close(stop)
+		stop()
 		if p := w.State().Masters[0].Paths; p[0].Health != Up || p[1].Health != Down {
 			t.Errorf("%+v", p)
 		}
+	})
+}
+
+// A path on which the answer to a ping comes too late is slow, although the master answers others: it is left for one that is
+// quicker than the time-out, and what is due by the old one may come.
+func TestRouteTooSlowForAProbe(t *testing.T) {
+	inWorld(t, failover("a+b"), nil, func(w *world) {
+		w.slow(20*time.Millisecond, "b")
+		w.after(time.Second, "a+b")
+		w.become(mute, "a")
+		stop := w.answering()
+		w.after(w.options.Interval+convinced*(w.options.Timeout+curious), "a+b")
+		stop()
+		if got := w.route(); got != "b:4506" || !slices.Equal(w.spared, []bool{true}) {
+			t.Errorf("requests take %s; %v", got, w.spared)
+		}
+		if p := w.State().Masters[0].Paths[0]; p.Health != Up || p.Latency != w.options.Timeout {
+			t.Errorf("%+v", p)
+		}
+		w.says(logrus.InfoLevel, "requests take another path to a master", 1)
 	})
 }
 

@@ -49,7 +49,7 @@ type Options struct {
 	// master_failback_interval).
 	Failback      bool
 	FailbackAfter time.Duration
-	// Interval is how often each path is asked; 0: never (Salt: master_alive_interval). Timeout is for one probe.
+	// Interval is how often each path is asked; 0: never (Salt: master_alive_interval). Timeout is for each step of a probe.
 	Interval, Timeout time.Duration
 	// Dial is how masters are reached: source address, keepalive. The rest is set here.
 	Dial master.Options
@@ -309,8 +309,16 @@ type excuses struct {
 	name    bool // that does not resolve: it is connected
 }
 
-func (e excuses) good(err error) bool {
-	return e.silence && errors.As(err, new(silence)) || e.name && errors.As(err, new(*net.DNSError))
+// apply makes of an answer that is excused one that took as long as it was waited for: the master lives, and another path
+// that is quicker than that is the better one. Of a name that does not resolve nothing is known of the path.
+func (e excuses) apply(took time.Duration, err error, timeout time.Duration) (time.Duration, error) {
+	switch {
+	case e.silence && errors.As(err, new(silence)):
+		return timeout, nil
+	case e.name && errors.As(err, new(*net.DNSError)):
+		return 0, nil
+	}
+	return took, err
 }
 
 // answered takes the outcome of a probe and returns when the next one is due.
@@ -321,8 +329,8 @@ func (f follower) answered(took time.Duration, err error, e excuses) time.Durati
 	if w.replaced != f.replaced {
 		return again // Apply has been here, and the end is near
 	}
-	if w.choice.serving == f.master && w.routes[f.master].path == f.place && e.good(err) {
-		took, err = 0, nil
+	if w.choice.serving == f.master && w.routes[f.master].path == f.place {
+		took, err = e.apply(took, err, f.options.Timeout)
 	}
 	now := time.Now()
 	before := w.up()

@@ -140,6 +140,22 @@ func (w *world) become(is behavior, names ...string) {
 	}
 }
 
+// answering has the master that serves answer others, every second, until stop.
+func (w *world) answering() (stop func()) {
+	over := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-over:
+				return
+			case <-time.After(time.Second):
+				w.count.Add(1)
+			}
+		}
+	}()
+	return func() { close(over) }
+}
+
 // after lets time pass and wants a master to serve then.
 func (w *world) after(d time.Duration, serves string) {
 	w.t.Helper()
@@ -287,17 +303,7 @@ func TestMuteSinceLongBefore(t *testing.T) {
 func TestBusy(t *testing.T) {
 	inWorld(t, failover("a", "b"), nil, func(w *world) {
 		w.become(mute, "a", "b")
-		stop := make(chan struct{})
-		go func() {
-			for {
-				select {
-				case <-stop:
-					return
-				case <-time.After(time.Second):
-					w.count.Add(1)
-				}
-			}
-		}()
+		stop := w.answering()
 		w.after(10*time.Minute, "a")
 		if s := w.State(); s.Masters[0].Health != Up || s.Masters[1].Health != Down || s.Masters[0].Paths[0].Failures != 0 {
 			t.Errorf("%+v", s)
@@ -305,7 +311,7 @@ func TestBusy(t *testing.T) {
 		w.become(good, "b")
 		w.become(wrong, "a")
 		w.within(2*time.Minute, "b")
-		close(stop)
+		stop()
 	})
 }
 

@@ -213,7 +213,7 @@ var metrics = []metric{
 	},
 	{
 		name: "salt_broker_master_probe_seconds", kind: "gauge", labels: []string{"master", "path"},
-		help: "How long the last good answer of a master to a ping took; nothing where there was none.",
+		help: "How long the last good answer of a master to a ping took, the time-out where it did not come but others' did; nothing where there was none.",
 		values: func(n *numbers, emit emit) {
 			for _, m := range n.masters.Masters {
 				for _, p := range m.Paths {
