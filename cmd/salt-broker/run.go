@@ -115,10 +115,11 @@ func start(ctx context.Context, c config.Config, o config.Options, owner *accoun
 		down := slices.ContainsFunc(r.Links, func(l master.State) bool { return !l.Connected })
 		return masters.Traffic{Replies: r.Replies, InFlight: r.InFlight, Linked: p.Master.Connected && !down}
 	})
+	links := new(master.Herald)                     // of both channels
 	newPublish := func() (*pubproxy.Proxy, error) { //nolint:contextcheck // opening a port does not wait for anything
 		o := publishOptions(*running.Load(), configured(overMasters.Serving()), budget, log)
 		o.Keep = supervise.Options{Log: log}.KeepLink
-		o.Master.Changed = overMasters.Nudge
+		o.Master.Changed, o.Master.Herald = overMasters.Nudge, links
 		p, err := pubproxy.New(o)
 		if err != nil {
 			return nil, cannotListen(err, "publish_port", c.PublishPort, "interface", c.Interface)
@@ -128,7 +129,7 @@ func start(ctx context.Context, c config.Config, o config.Options, owner *accoun
 	newRequest := func() (*retproxy.Proxy, error) { //nolint:contextcheck // opening a port does not wait for anything
 		o := requestOptions(*running.Load(), configured(overMasters.Serving()), budget, log)
 		o.Keep = supervise.Options{Log: log}.KeepLink
-		o.Master.Changed, o.MasterKey = overMasters.Nudge, overMasters.KeySeen
+		o.Master.Changed, o.Master.Herald, o.MasterKey = overMasters.Nudge, links, overMasters.KeySeen
 		p, err := retproxy.New(o)
 		if err != nil {
 			return nil, cannotListen(err, "ret_port", c.RetPort, "interface", c.Interface)

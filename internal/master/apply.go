@@ -2,14 +2,15 @@ package master
 
 import "context"
 
-// Apply gives the link other options; SocketType, Log, Changed and Resolver are the first ones' for good. With another Address or
+// Apply gives the link other options; SocketType, Log, Changed, Herald and Resolver are the first ones' for good. With another Address or
 // SourceAddress the link leaves its connection, or gives up its attempt, and dials anew at once; everything else is for
 // the next attempt, which does not wait any longer. It is safe from any goroutine.
 func (l *Link) Apply(o Options) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	before := l.wanted
-	o.SocketType, o.Log, o.Changed, o.Resolver = before.SocketType, before.Log, before.Changed, before.Resolver
+	o.SocketType, o.Log, o.Resolver = before.SocketType, before.Log, before.Resolver
+	o.Changed, o.Herald = before.Changed, before.Herald
 	l.wanted, l.fresh = o.withDefaults(), true
 	if l.leave != nil && (l.wanted.Address != before.Address || l.wanted.SourceAddress != before.SourceAddress) {
 		l.leave()

@@ -41,6 +41,8 @@ type Options struct {
 	// Changed, when set, is called when there is a connection and when there is none any more, by the goroutine of Run: it
 	// must not wait. A connection that is left for another master counts too; an attempt that fails does not.
 	Changed func(connected bool)
+	// Herald is who tells the links of this process when one of them has got through. nil: none hears of the others.
+	Herald *Herald
 	// Resolver turns the host of Address into addresses. nil: [net.DefaultResolver].
 	Resolver Resolver
 }
@@ -88,6 +90,7 @@ type Link struct {
 	attempts    uint64
 	connections uint64
 	report      reporter
+	heard       hearing
 
 	// What Apply has left for Run.
 	mu      sync.Mutex
@@ -160,7 +163,11 @@ func (l *Link) Run(ctx context.Context, serve func(ctx context.Context, nc net.C
 			leave()
 			return err
 		}
+		began := time.Now()
 		lived, err := l.once(life, target, serve)
+		if lived > 0 {
+			began = time.Now() // what was before the connection ended is of no account
+		}
 		moved := life.Err() != nil
 		leave()
 		if ctx.Err() != nil {
@@ -179,7 +186,7 @@ func (l *Link) Run(ctx context.Context, serve func(ctx context.Context, nc net.C
 		}
 		pause := wait.next()
 		l.report.failed(time.Now(), err, lived, pause)
-		l.sleep(ctx, pause)
+		l.sleep(ctx, pause, began)
 	}
 	return nil
 }
@@ -199,6 +206,7 @@ func (l *Link) once(ctx context.Context, t target, serve func(context.Context, n
 	l.connections++
 	l.connected(born, addr, p)
 	l.report.connected(born, addr, p.version, l.attempts)
+	l.opts.Herald.news(born)
 
 	err = serve(ctx, nc, p.version)
 	if err == nil {
@@ -277,15 +285,4 @@ func addrPort(a net.Addr) netip.AddrPort {
 	}
 	ap := tcp.AddrPort()
 	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
-}
-
-// sleep returns after d, or when ctx ends or Apply is called.
-func (l *Link) sleep(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-l.changed:
-	case <-ctx.Done():
-	}
 }
