@@ -113,7 +113,7 @@ func (c *crowd) leave() {
 func (c *crowd) connect() {
 	for ; c.next < len(c.members) && c.connecting < c.atOnce && !c.leaving; c.next++ {
 		m := c.members[c.next]
-		conn, err := c.loop.dial(c.address, m)
+		conn, err := c.loop.dial(c.address, c.hello, m)
 		if err != nil {
 			c.wrong(m, "%w", err)
 			c.next = len(c.members) // descriptors or ports have run out: it does not get better
@@ -131,9 +131,7 @@ func (c *crowd) wrong(m *member, format string, args ...any) {
 	}
 }
 
-// opened, received and closed are what the sockets tell.
-func (m *member) opened() error { return m.conn.write(m.crowd.hello) }
-
+// received and closed are what the sockets tell.
 func (m *member) received(p []byte, at time.Time) error {
 	c := m.crowd
 	if at.After(c.latest) {

@@ -14,13 +14,19 @@ import (
 )
 
 // Minions is all stand-in minions in a process of their own, as net/rpc sees them: a [crowd] that listens to publishes, and
-// package sim's minions that make requests.
+// others that make requests: [callers] short ones, package sim's minions those over connections that are kept.
 type Minions struct {
 	crowd  *crowd
-	askers *sim.Minions
+	askers asking
+}
 
-	mu      sync.Mutex
-	replies []exchange
+// asking is minions that make requests.
+type asking interface {
+	answered() uint64    // replies so far
+	replied() []exchange // the same
+	rest()               // makes no more of them
+	waits() int          // for replies
+	verdict() error      // what has been wrong
 }
 
 // exchange is a request and its reply.
@@ -97,34 +103,71 @@ type Askers struct {
 
 // Ask starts minions that make requests, and returns when there have been as many replies as minions.
 func (m *Minions) Ask(o Askers, _ *struct{}) (err error) {
-	options := sim.MinionsOptions{
-		Count: o.Count, Request: onLoopback(o.Port), RequestBytes: o.Bytes, ReplyBytes: o.Bytes, Interval: o.Interval,
-		Busy: o.Interval == 0, Timeout: o.Patience, Resting: true,
-		OnReply: func(_ int, latency time.Duration) {
-			m.mu.Lock() // at most one other loop wants it
-			m.replies = append(m.replies, exchange{time.Now(), latency})
-			m.mu.Unlock()
-		},
-	}
+	start := startKept
 	if o.Short {
-		options.Shape = sim.Short
-		options.Loops = 2 // connecting costs them as much as it does a relay
+		start = startCallers
 	}
-	if m.askers, err = sim.StartMinions(options); err != nil {
+	if m.askers, err = start(o); err != nil {
 		return err
 	}
-	m.askers.Work()
-	if o.Interval == 0 {
-		m.askers.AskAll()
-	}
-	deadline := time.Now().Add(options.Timeout)
-	for m.askers.Stats().Replies < uint64(o.Count) {
+	deadline := time.Now().Add(o.Patience)
+	for m.askers.answered() < uint64(o.Count) {
 		if time.Now().After(deadline) {
-			return errors.Join(fmt.Errorf("%d minions got %d replies in %s", o.Count, m.askers.Stats().Replies, options.Timeout), m.asked())
+			return errors.Join(fmt.Errorf("%d minions got %d replies in %s", o.Count, m.askers.answered(), o.Patience), m.askers.verdict())
 		}
 		time.Sleep(time.Millisecond)
 	}
 	return nil
+}
+
+// kept is package sim's minions.
+type kept struct {
+	minions *sim.Minions
+
+	mu        sync.Mutex
+	exchanges []exchange
+}
+
+func startKept(o Askers) (asking, error) {
+	k := &kept{}
+	var err error
+	k.minions, err = sim.StartMinions(sim.MinionsOptions{
+		Count: o.Count, Request: onLoopback(o.Port), RequestBytes: o.Bytes, ReplyBytes: o.Bytes, Interval: o.Interval,
+		Busy: o.Interval == 0, Timeout: o.Patience, Resting: true,
+		OnReply: func(_ int, latency time.Duration) {
+			k.mu.Lock() // hardly anybody else wants it
+			k.exchanges = append(k.exchanges, exchange{time.Now(), latency})
+			k.mu.Unlock()
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	k.minions.Work()
+	if o.Interval == 0 {
+		k.minions.AskAll()
+	}
+	return k, nil
+}
+
+func (k *kept) answered() uint64 { return k.minions.Stats().Replies }
+func (k *kept) rest()            { k.minions.Rest() }
+func (k *kept) waits() int       { return k.minions.Stats().Waiting }
+
+func (k *kept) replied() []exchange {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Clone(k.exchanges)
+}
+
+func (k *kept) verdict() error {
+	s := k.minions.Stats()
+	if s.Faults()+s.Broken+s.TimedOut+uint64(s.Waiting) == 0 {
+		return nil
+	}
+	err := fmt.Errorf("requests: %d wrong replies, %d broken, %d too late, %d without a reply", s.WrongReplies, s.Broken, s.TimedOut,
+		s.Waiting)
+	return errors.Join(err, s.FirstFault)
 }
 
 // Quantiles sums up how long many things of a kind took.
@@ -141,9 +184,7 @@ func (m *Minions) Replied(between [2]time.Time, reply *Replied) error {
 	if m.askers == nil {
 		return errNobody
 	}
-	m.mu.Lock()
-	all := slices.Clone(m.replies)
-	m.mu.Unlock()
+	all := m.askers.replied()
 	all = slices.DeleteFunc(all, func(e exchange) bool { return e.done.Before(between[0]) || e.done.After(between[1]) })
 	var spans []span
 	if m.crowd != nil {
@@ -170,23 +211,12 @@ func quantiles(all []exchange, of func(exchange) bool) Quantiles {
 
 // Rest ends requests and waits for the replies that are due.
 func (m *Minions) Rest(_, _ *struct{}) error {
-	m.askers.Rest()
+	m.askers.rest()
 	deadline := time.Now().Add(30 * time.Second)
-	for m.askers.Stats().Waiting > 0 && time.Now().Before(deadline) {
+	for m.askers.waits() > 0 && time.Now().Before(deadline) {
 		time.Sleep(time.Millisecond)
 	}
-	return m.asked()
-}
-
-// asked says what has been wrong with the replies.
-func (m *Minions) asked() error {
-	s := m.askers.Stats()
-	if s.Faults()+s.Broken+s.TimedOut+uint64(s.Waiting) == 0 {
-		return nil
-	}
-	err := fmt.Errorf("requests: %d wrong replies, %d broken, %d too late, %d without a reply", s.WrongReplies, s.Broken, s.TimedOut,
-		s.Waiting)
-	return errors.Join(err, s.FirstFault)
+	return m.askers.verdict()
 }
 
 // Verdict is an error when a minion got something that it should not have got, or lost its connection.
@@ -199,7 +229,7 @@ func (m *Minions) Verdict(_, _ *struct{}) (err error) {
 		})
 	}
 	if m.askers != nil {
-		err = errors.Join(err, m.asked())
+		err = errors.Join(err, m.askers.verdict())
 	}
 	return err
 }

@@ -14,14 +14,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sockets is the event loop of a crowd, a thread with epoll and nothing else: what minions use of the machine's cores is
-// lost to the relay. It asks for what package reactor does not: when the kernel got what it reads, so that minions may read
-// later than it came and still know.
+// sockets is an event loop for minions, a thread with epoll and nothing else: what they use of the machine's cores is lost
+// to the relay. It asks for what package reactor does not: when the kernel got what it reads, so that minions may read later
+// than it came and still know.
 //
 // All belongs to the loop but what do needs.
 type sockets struct {
 	epfd    int
-	all     []*socket
+	all     []*socket     // by index
+	spares  []int32       // indexes of those that are closed
 	timed   bool          // the kernel notes when bytes come
 	pause   time.Duration // before the next turn
 	leave   bool          // no other turn
@@ -38,14 +39,13 @@ type sockets struct {
 type socket struct {
 	loop    *sockets
 	fd      int // -1: closed
-	open    bool
+	index   int32
+	hello   []byte // what is sent first; nil: it has been
 	handler socketHandler
 }
 
 // socketHandler is who has a socket.
 type socketHandler interface {
-	// opened says that the connection is there.
-	opened() error
 	// received hands over bytes, valid during the call. The last of them came at that time.
 	received(p []byte, at time.Time) error
 	// closed is the last call. The reason is nil when close was called.
@@ -114,42 +114,66 @@ func (l *sockets) runPosted() {
 	}
 }
 
-// dial begins to connect to an address of IPv4. An error is one that will not get better: descriptors or ports have run
-// out.
-func (l *sockets) dial(to netip.AddrPort, h socketHandler) (*socket, error) {
+// dial begins to connect to an address of IPv4. What is to be sent first is sent as soon as the connection is there: it must
+// stay as it is until then, and must not be empty. An error is one that will not get better: descriptors or ports have run
+// out, or nobody listens.
+func (l *sockets) dial(to netip.AddrPort, hello []byte, h socketHandler) (*socket, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
 	if err != nil {
 		return nil, err
 	}
-	err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-	if err == nil && l.timed {
-		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
-	}
-	if err == nil {
-		err = unix.Connect(fd, &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())})
-	}
-	if errors.Is(err, unix.EINPROGRESS) || errors.Is(err, unix.EINTR) {
-		err = nil
-	}
-	if err == nil {
-		// By edges: each socket is asked once for what has come, and not once more whether that was all.
-		const edges = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET
-		err = unix.EpollCtl(l.epfd, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: edges, Fd: int32(len(l.all))})
-	}
-	if err != nil {
+	s := &socket{loop: l, fd: fd, hello: hello, handler: h}
+	if err := s.connect(to); err != nil {
 		_ = unix.Close(fd)
 		return nil, err
 	}
-	s := &socket{loop: l, fd: fd, handler: h}
-	l.all = append(l.all, s)
+	l.all[s.index] = s
 	return s, nil
 }
 
+func (s *socket) connect(to netip.AddrPort) error {
+	l := s.loop
+	err := unix.SetsockoptInt(s.fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	if err == nil && l.timed {
+		err = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
+	}
+	if err == nil {
+		err = unix.Connect(s.fd, &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())})
+	}
+	if err != nil && !errors.Is(err, unix.EINPROGRESS) && !errors.Is(err, unix.EINTR) {
+		return err
+	}
+	// By edges: each socket is asked once for what has come, and not once more whether that was all.
+	interest := uint32(unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET)
+	switch err := s.write(s.hello); {
+	case err == nil: // on loopback the other side has agreed by now, unless too many wait there
+		s.hello = nil
+	case errors.Is(err, unix.EAGAIN):
+		interest |= unix.EPOLLOUT
+	default:
+		return err
+	}
+	s.index = l.place()
+	return unix.EpollCtl(l.epfd, unix.EPOLL_CTL_ADD, s.fd, &unix.EpollEvent{Events: interest, Fd: s.index})
+}
+
+// place returns an index that nobody has. That of a socket which has closed is given away at once: no event of it is left,
+// since epoll tells of each once in a turn.
+func (l *sockets) place() int32 {
+	if n := len(l.spares); n > 0 {
+		i := l.spares[n-1]
+		l.spares = l.spares[:n-1]
+		return i
+	}
+	l.all = append(l.all, nil)
+	return int32(len(l.all) - 1)
+}
+
 func (s *socket) ready(events uint32) {
-	if s.fd >= 0 && !s.open && events&(unix.EPOLLOUT|unix.EPOLLERR|unix.EPOLLHUP) != 0 {
+	if s.fd >= 0 && s.hello != nil && events&(unix.EPOLLOUT|unix.EPOLLERR|unix.EPOLLHUP) != 0 {
 		s.connected()
 	}
-	if s.open && events&(unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLERR|unix.EPOLLHUP) != 0 {
+	if s.fd >= 0 && s.hello == nil && events&(unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLERR|unix.EPOLLHUP) != 0 {
 		s.read(events&^(unix.EPOLLIN|unix.EPOLLOUT) != 0)
 	}
 }
@@ -160,12 +184,13 @@ func (s *socket) connected() {
 		err = unix.Errno(n)
 	}
 	if err == nil {
-		s.open = true
-		err = s.handler.opened()
+		err = s.write(s.hello)
 	}
 	if err != nil {
 		s.end(err)
+		return
 	}
+	s.hello = nil
 }
 
 // read takes all that has come: a short read has emptied the socket, and more is another edge; but not the end, which may be
@@ -219,11 +244,15 @@ func (s *socket) receive() (n int, at time.Time, errno unix.Errno) {
 
 // write sends what must fit: minions say little.
 func (s *socket) write(p []byte) error {
-	n, err := unix.SendmsgN(s.fd, p, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
-	if err == nil && n < len(p) {
-		err = io.ErrShortWrite
+	n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(s.fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)),
+		unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
+	switch {
+	case errno != 0:
+		return errno
+	case int(n) < len(p):
+		return io.ErrShortWrite
 	}
-	return err
+	return nil
 }
 
 // close ends the connection. The handler is told at once.
@@ -234,6 +263,7 @@ func (s *socket) end(reason error) {
 		return
 	}
 	_ = unix.Close(s.fd)
-	s.fd, s.open = -1, false
+	s.fd = -1
+	s.loop.spares = append(s.loop.spares, s.index)
 	s.handler.closed(reason)
 }

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"net"
 	"testing"
@@ -17,8 +18,6 @@ type listener struct {
 	at   chan time.Time
 	ends chan error
 }
-
-func (h *listener) opened() error { return nil }
 
 func (h *listener) received(p []byte, at time.Time) error {
 	h.got <- string(p)
@@ -45,7 +44,7 @@ func dialed(t *testing.T) (*sockets, *socket, *listener, net.Conn) {
 	defer func() { _ = port.Close() }()
 	h := &listener{make(chan string, 8), make(chan time.Time, 8), make(chan error, 1)}
 	var s *socket
-	l.do(func() { s, err = l.dial(port.Addr().(*net.TCPAddr).AddrPort(), h) })
+	l.do(func() { s, err = l.dial(port.Addr().(*net.TCPAddr).AddrPort(), []byte("hello"), h) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,6 +53,10 @@ func dialed(t *testing.T) (*sockets, *socket, *listener, net.Conn) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = peer.Close() })
+	hello := make([]byte, 5)
+	if _, err := io.ReadFull(peer, hello); err != nil || string(hello) != "hello" {
+		t.Fatalf("the first bytes are %q; %v", hello, err)
+	}
 	return l, s, h, peer
 }
 
@@ -81,6 +84,62 @@ func TestArrivalIsTheKernels(t *testing.T) {
 	}
 	if at := <-h.at; at.Before(before) || at.After(there) {
 		t.Errorf("came at %s, not between %s and %s", at, before, there)
+	}
+}
+
+// Where the connection is not there at once, what is to be sent first is sent when it is.
+func TestHelloIsSentLater(t *testing.T) {
+	t.Parallel() // a SYN is repeated after a second
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	loopback := &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}
+	if err := errors.Join(unix.Bind(fd, loopback), unix.Listen(fd, 0)); err != nil {
+		t.Fatal(err)
+	}
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := onLoopback(uint16(name.(*unix.SockaddrInet4).Port))
+	first, err := net.Dial("tcp4", at.String()) // it has the only place to wait in
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = first.Close() }()
+
+	l, err := newSockets(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() { defer close(ended); l.run() }()
+	defer func() { l.do(func() { l.leave = true }); <-ended }()
+	h := &listener{make(chan string, 8), make(chan time.Time, 8), make(chan error, 1)}
+	l.do(func() {
+		s, errDial := l.dial(at, []byte("hello"), h)
+		if err = errDial; err == nil && s.hello == nil {
+			err = errors.New("hello has been sent at once: the test shows nothing")
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := make([]byte, 6)
+	for _, want := range []string{"", "hello"} {
+		c, _, err := unix.Accept(fd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = unix.Close(c) }()
+		if want == "" {
+			continue
+		}
+		if n, err := unix.Read(c, p); string(p[:max(n, 0)]) != want {
+			t.Errorf("received %q, %v", p[:max(n, 0)], err)
+		}
 	}
 }
 

@@ -67,7 +67,7 @@ func (a *answerer) request(c *reactor.Conn, msg []byte) error {
 	if m.options.OnRequest != nil {
 		if body, _, err := zmtp.CutFrame(request); err == nil {
 			if q, err := parseRequest(body); err == nil {
-				m.options.OnRequest(int(q.minion), q.nonce)
+				m.options.OnRequest(int(q.Minion), q.Nonce)
 			}
 		}
 	}

@@ -156,61 +156,62 @@ func ParseJob(payload []byte) (Job, error) {
 	}, nil
 }
 
-// question is what a request of a stand-in minion says.
-type question struct {
-	minion     uint32
-	nonce      uint64
-	replyBytes uint32 // size of the body that the minion wants back
+// Question is what a request of a stand-in minion says.
+type Question struct {
+	Minion     uint32
+	Nonce      uint64 // tells its requests apart
+	ReplyBytes uint32 // size of the body that the minion wants back
 }
 
-// appendRequest appends the body of a request, of about size bytes: {enc: aes, load, version, id}. Scratch is overwritten.
-func appendRequest(dst []byte, q question, size int, id []byte, scratch *[]byte) []byte {
+// AppendRequest appends the body of a request, of about size bytes: {enc: aes, load, version, id}. Scratch is overwritten.
+func AppendRequest(dst []byte, q Question, size int, id []byte, scratch *[]byte) []byte {
 	loadBytes := max(size-requestOverhead, askHead)
 	load := (*scratch)[:0]
 	load = binary.BigEndian.AppendUint32(load, askMagic)
-	load = binary.BigEndian.AppendUint32(load, q.minion)
-	load = binary.BigEndian.AppendUint64(load, q.nonce)
-	load = binary.BigEndian.AppendUint32(load, q.replyBytes)
+	load = binary.BigEndian.AppendUint32(load, q.Minion)
+	load = binary.BigEndian.AppendUint64(load, q.Nonce)
+	load = binary.BigEndian.AppendUint32(load, q.ReplyBytes)
 	load = append(load, 0, 0, 0, 0)
-	load = appendFiller(load, loadBytes-askHead, q.nonce)
+	load = appendFiller(load, loadBytes-askHead, q.Nonce)
 	binary.BigEndian.PutUint32(load[askSum:], checksum(load, askSum, nil))
 	*scratch = load
 	return salt.AppendRequest(dst, load, 3, id)
 }
 
-func parseRequest(body []byte) (question, error) {
+func parseRequest(body []byte) (Question, error) {
 	w, err := salt.ParseWrapper(body)
 	if err != nil {
-		return question{}, err
+		return Question{}, err
 	}
 	if w.Enc != salt.EncAES || len(w.Load) < askHead || binary.BigEndian.Uint32(w.Load) != askMagic ||
 		checksum(w.Load, askSum, nil) != binary.BigEndian.Uint32(w.Load[askSum:]) {
-		return question{}, errDamaged
+		return Question{}, errDamaged
 	}
-	return question{
-		minion:     binary.BigEndian.Uint32(w.Load[4:]),
-		nonce:      binary.BigEndian.Uint64(w.Load[8:]),
-		replyBytes: binary.BigEndian.Uint32(w.Load[16:]),
+	return Question{
+		Minion:     binary.BigEndian.Uint32(w.Load[4:]),
+		Nonce:      binary.BigEndian.Uint64(w.Load[8:]),
+		ReplyBytes: binary.BigEndian.Uint32(w.Load[16:]),
 	}, nil
 }
 
 // appendAnswer appends the body of the reply to a request: one raw, of about the size that was asked for.
-func appendAnswer(dst []byte, q question) []byte {
-	size := max(int(q.replyBytes)-replyOverhead, replyHead)
+func appendAnswer(dst []byte, q Question) []byte {
+	size := max(int(q.ReplyBytes)-replyOverhead, replyHead)
 	// The header of the raw comes first and depends on the size alone.
 	dst = salt.AppendRawHeader(dst, size)
 	at := len(dst)
 	dst = binary.BigEndian.AppendUint32(dst, replyMagic)
-	dst = binary.BigEndian.AppendUint32(dst, q.minion)
-	dst = binary.BigEndian.AppendUint64(dst, q.nonce)
+	dst = binary.BigEndian.AppendUint32(dst, q.Minion)
+	dst = binary.BigEndian.AppendUint64(dst, q.Nonce)
 	dst = append(dst, 0, 0, 0, 0)
-	dst = appendFiller(dst, size-replyHead, q.nonce+13)
+	dst = appendFiller(dst, size-replyHead, q.Nonce+13)
 	binary.BigEndian.PutUint32(dst[at+replySum:], checksum(dst[at:], replySum, nil))
 	return dst
 }
 
-// parseAnswer returns whose reply it is, and to which request.
-func parseAnswer(body []byte) (minion uint32, nonce uint64, err error) {
+// ParseAnswer returns whose reply it is, and to which request, and fails unless every byte of it is as the stand-in master
+// sent it.
+func ParseAnswer(body []byte) (minion uint32, nonce uint64, err error) {
 	raw, rest, err := salt.CutRaw(body)
 	if err != nil {
 		return 0, 0, err

@@ -14,7 +14,7 @@ import (
 func TestContents(t *testing.T) {
 	job := Job{Master: 3, Order: 9, Serial: 4, Series: seriesOf([]byte("x")), Sent: time.Unix(1_700_000_000, 5)}
 	var scratch []byte
-	q := question{minion: 17, nonce: 5, replyBytes: DefaultReplyBytes}
+	q := Question{Minion: 17, Nonce: 5, ReplyBytes: DefaultReplyBytes}
 	id := []byte(MinionID(17))
 	tests := map[string]struct {
 		bytes []byte
@@ -24,12 +24,12 @@ func TestContents(t *testing.T) {
 	}{
 		"job": {AppendJob(nil, job, DefaultJobBytes), DefaultJobBytes, func(p []byte) (any, error) { return ParseJob(p) }, job},
 		"request": {
-			appendRequest(nil, q, DefaultRequestBytes, id, &scratch), DefaultRequestBytes,
+			AppendRequest(nil, q, DefaultRequestBytes, id, &scratch), DefaultRequestBytes,
 			func(p []byte) (any, error) { return parseRequest(p) }, q,
 		},
 		"answer": {appendAnswer(nil, q), DefaultReplyBytes, func(p []byte) (any, error) {
-			minion, nonce, err := parseAnswer(p)
-			return question{minion, nonce, DefaultReplyBytes}, err
+			minion, nonce, err := ParseAnswer(p)
+			return Question{minion, nonce, DefaultReplyBytes}, err
 		}, q},
 	}
 	for name, test := range tests {
@@ -57,11 +57,11 @@ func TestContents(t *testing.T) {
 		if _, err := ParseJob(AppendJob(nil, job, size)); err != nil {
 			t.Errorf("a job of %d bytes: %v", size, err)
 		}
-		q.replyBytes = uint32(size)
-		if _, _, err := parseAnswer(appendAnswer(nil, q)); err != nil {
+		q.ReplyBytes = uint32(size)
+		if _, _, err := ParseAnswer(appendAnswer(nil, q)); err != nil {
 			t.Errorf("a reply of %d bytes: %v", size, err)
 		}
-		if _, err := parseRequest(appendRequest(nil, q, size, id, &scratch)); err != nil {
+		if _, err := parseRequest(AppendRequest(nil, q, size, id, &scratch)); err != nil {
 			t.Errorf("a request of %d bytes: %v", size, err)
 		}
 	}

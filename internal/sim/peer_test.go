@@ -174,9 +174,9 @@ func TestMinionsDoNotAllocate(t *testing.T) {
 	}
 	var reply []byte
 	got = testing.AllocsPerRun(runs, func() {
-		c.body = appendRequest(c.body[:0], question{nonce: 1, replyBytes: 99}, 234, []byte("minion-00000"), &c.load)
+		c.body = AppendRequest(c.body[:0], Question{Nonce: 1, ReplyBytes: 99}, 234, []byte("minion-00000"), &c.load)
 		reply, _ = Answer(reply[:0], c.body)
-		if _, _, err := parseAnswer(reply); err != nil {
+		if _, _, err := ParseAnswer(reply); err != nil {
 			t.Fatal(err)
 		}
 	})

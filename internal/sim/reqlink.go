@@ -70,8 +70,8 @@ func (r *reqLink) connect() {
 // send writes the request. A failure closes, and Closed follows.
 func (r *reqLink) send() {
 	c, o := r.minion.crew, &r.minion.crew.all.options
-	q := question{minion: uint32(r.minion.number), nonce: r.nonce, replyBytes: uint32(o.ReplyBytes)}
-	c.body = appendRequest(c.body[:0], q, o.RequestBytes, []byte(r.minion.id), &c.load)
+	q := Question{Minion: uint32(r.minion.number), Nonce: r.nonce, ReplyBytes: uint32(o.ReplyBytes)}
+	c.body = AppendRequest(c.body[:0], q, o.RequestBytes, []byte(r.minion.id), &c.load)
 	c.scratch = zmtp.AppendFrame(append(c.scratch[:0], delimiter...), false, c.body)
 	_ = r.conn.Write(c.scratch)
 }
@@ -188,12 +188,12 @@ func (r *reqLink) Message(msg []byte) error {
 		return nil
 	}
 	latency := time.Since(r.askedAt)
-	body, err := replyBody(msg)
+	body, err := ReplyBody(msg)
 	if err != nil {
 		c.fault(one, &c.count.wrongReplies, 1, "a reply of %d bytes: %w", len(msg), err)
 		return nil
 	}
-	switch minion, nonce, err := parseAnswer(body); {
+	switch minion, nonce, err := ParseAnswer(body); {
 	case err != nil:
 		c.fault(one, &c.count.wrongReplies, 1, "a reply of %d bytes: %w", len(msg), err)
 		return nil
@@ -219,8 +219,8 @@ func (r *reqLink) Message(msg []byte) error {
 
 var errFrames = errors.New("not an empty frame and one more")
 
-// replyBody returns what a REQ hands to its user.
-func replyBody(msg []byte) ([]byte, error) {
+// ReplyBody returns what a REQ hands to its user.
+func ReplyBody(msg []byte) ([]byte, error) {
 	empty, rest, err := zmtp.CutFrame(msg)
 	if err != nil {
 		return nil, err

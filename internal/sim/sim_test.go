@@ -248,7 +248,7 @@ func TestAnswer(t *testing.T) {
 	must(t, m.Await(within(t), func(s MinionsStats) bool { return s.Replies == 2 }))
 	q, err := parseRequest(all[0].body)
 	must(t, err)
-	m.Leave(int(q.minion))
+	m.Leave(int(q.Minion))
 	must(t, master.Await(within(t), func(s MasterStats) bool { return s.Requesters == 2 }))
 	all[0].reply([]byte("too late"))
 	must(t, master.Await(within(t), func(s MasterStats) bool { return s.Stray == 1 && s.UnderWay == 0 }))
@@ -334,10 +334,10 @@ func TestMinionsFindFaults(t *testing.T) {
 }
 
 func TestMinionsFindWrongReplies(t *testing.T) {
-	good := question{minion: 0, nonce: 1, replyBytes: 50}
+	good := Question{Minion: 0, Nonce: 1, ReplyBytes: 50}
 	tests := map[string][][]byte{
-		"somebody else's": {appendAnswer(nil, question{minion: 1, nonce: 1})},
-		"an earlier one":  {appendAnswer(nil, question{minion: 0, nonce: 0})},
+		"somebody else's": {appendAnswer(nil, Question{Minion: 1, Nonce: 1})},
+		"an earlier one":  {appendAnswer(nil, Question{Minion: 0, Nonce: 0})},
 		"bad load":        {salt.AppendRawString(nil, "bad load")},
 		"empty":           {{}},
 		"twice":           {appendAnswer(nil, good), appendAnswer(nil, good)},
