@@ -85,6 +85,21 @@ func TestRoads(t *testing.T) {
 			s.near.Silence()
 			s.publish(3 * time.Second)
 		}, false},
+		{"the near one loses packets", false, func(s site) {
+			lossy(s.near)
+			s.publish(3 * time.Second)
+		}, false},
+		{"both lose packets, and the near one is cut and back", true, func(s site) {
+			lossy(s.near)
+			lossy(s.far)
+			for range 3 {
+				s.publish(400 * time.Millisecond)
+				s.cut(s.near)
+				s.publish(100 * time.Millisecond)
+				s.near.Open()
+				s.publishUntilBoth()
+			}
+		}, false},
 		{"the far one dies", false, func(s site) {
 			s.publish(time.Second)
 			s.far.Cut()
@@ -110,6 +125,9 @@ type site struct {
 	filtering bool
 	last      *sim.Job
 }
+
+// lossy has a way lose one packet in 20: what is lost, and all behind it, comes later than by the far way without loss.
+func lossy(w *sim.Way) { w.SetLoss(0.05, late*5/4) }
 
 const siteMinions = 20
 
