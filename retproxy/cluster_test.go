@@ -575,7 +575,7 @@ func TestApplyPeers(t *testing.T) {
 	a.answer([]byte("moved"))
 	waits.hears("moved")
 	masters[0].nothing()
-	if peers := r.Stats().Peers; len(peers) != 3 || !peers[0].Leaving || peers[0].InFlight != 2 || peers[1].Leaving {
+	if peers := r.Stats().Peers; len(peers) != 3 || !peers[0].Leaving || peers[0].InFlight != 2 || peers[1].Leaving || len(peers[2].Links) != 4 {
 		t.Errorf("%+v", peers)
 	}
 	r.connected()
@@ -599,7 +599,7 @@ func TestApplyPeers(t *testing.T) {
 	masters[0].nothing()
 	r.balanced()
 	s := r.Stats()
-	if s.Answers < 3 || s.Unwanted != 0 || s.LostWithLink != 0 || len(s.Links) != 8 || s.Moved != 1 {
+	if s.Answers < 3 || s.Replies != s.Answers || s.Peers[0].Replies+s.Peers[1].Replies+uint64(len(held)) != s.Replies || s.Unwanted != 0 || s.LostWithLink != 0 || len(s.Links) != 8 || s.Moved != 1 {
 		t.Errorf("%+v", s)
 	}
 	if want := connections(before) + 4; connections(s) != want { // those to the peer that has come

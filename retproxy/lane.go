@@ -50,7 +50,7 @@ type lane struct {
 type counters struct {
 	requests, requestBytes atomic.Uint64
 	sentBytes              atomic.Uint64
-	replies, replyBytes    atomic.Uint64
+	replyBytes             atomic.Uint64 // replies are counted by way
 	answers, answerBytes   atomic.Uint64
 	queueTime, masterTime  latency.Recorder
 	tooLarge               atomic.Uint64

@@ -262,7 +262,7 @@ func (k *link) Message(msg []byte) error {
 		l.unroutable.Add(1)
 		return nil
 	}
-	l.replies.Add(1)
+	k.way.replies.Add(1)
 	l.replyBytes.Add(uint64(len(rest)))
 	if l.proxy.options.MasterKey != nil {
 		k.lookForKey(rest)

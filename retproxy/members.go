@@ -18,7 +18,12 @@ type PeerStats struct {
 	Leaving  bool   // it is no longer among Options.Masters, and answers what it has
 	Waiting  int    // requests here now, for a place there
 	InFlight int    // requests there now
+	Replies  uint64 // from there, since it is among Options.Masters
+	Links    []master.State
 }
+
+// former is what members that were left have counted: no counter goes back with them.
+type former struct{ attempts, connections, replies uint64 }
 
 // tendMembers keeps the links of all members connected, of those too that come later, until ctx ends.
 func (p *Proxy) tendMembers(ctx context.Context, tasks *errgroup.Group) {
@@ -68,8 +73,11 @@ func (p *Proxy) tendMember(ctx context.Context, m *member) error {
 	defer p.mu.Unlock()
 	p.members = slices.DeleteFunc(p.members, func(other *member) bool { return other == m })
 	for _, s := range m.states() {
-		p.former.Attempts += s.Attempts
-		p.former.Connections += s.Connections
+		p.former.attempts += s.Attempts
+		p.former.connections += s.Connections
+	}
+	for _, w := range m.ways {
+		p.former.replies += w.replies.Load()
 	}
 	return nil
 }
@@ -87,19 +95,22 @@ func (p *Proxy) addMembers(s *Stats) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, m := range p.members {
-		peer := PeerStats{Name: m.name, Leaving: m.leaving}
+		peer := PeerStats{Name: m.name, Leaving: m.leaving, Links: m.states()}
 		for _, w := range m.ways {
 			peer.Serves = peer.Serves || w.serves.Load()
 			peer.Waiting += int(w.waiting.Load())
 			peer.InFlight += int(w.inFlight.Load())
+			peer.Replies += w.replies.Load()
 		}
 		s.Waiting += peer.Waiting
 		s.InFlight += peer.InFlight
+		s.Replies += peer.Replies
 		s.Peers = append(s.Peers, peer)
-		s.Links = append(s.Links, m.states()...)
+		s.Links = append(s.Links, peer.Links...)
 	}
-	if len(s.Links) > 0 { // counters do not go back when a peer is left
-		s.Links[0].Attempts += p.former.Attempts
-		s.Links[0].Connections += p.former.Connections
+	s.Replies += p.former.replies
+	if len(s.Links) > 0 {
+		s.Links[0].Attempts += p.former.attempts
+		s.Links[0].Connections += p.former.connections
 	}
 }

@@ -95,7 +95,7 @@ type Proxy struct {
 	mu      sync.Mutex
 	members []*member     // those that are left as well, as long as they are used
 	tend    func(*member) // keeps its links connected; nil: Run has not begun, or ends
-	former  master.State  // Attempts and Connections of the links of members that were left
+	former  former        // of members that were left
 }
 
 // Stats is a snapshot of what a proxy has done since it started.
@@ -287,7 +287,6 @@ func (p *Proxy) Stats() Stats {
 		s.Requests += l.requests.Load()
 		s.RequestBytes += l.requestBytes.Load()
 		s.SentBytes += l.sentBytes.Load()
-		s.Replies += l.replies.Load()
 		s.ReplyBytes += l.replyBytes.Load()
 		s.Answers += l.answers.Load()
 		s.AnswerBytes += l.answerBytes.Load()

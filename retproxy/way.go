@@ -35,6 +35,7 @@ type way struct {
 	serves   atomic.Bool // healthy and not absent
 	waiting  atomic.Int64
 	inFlight atomic.Int64
+	replies  atomic.Uint64
 }
 
 func newWay(l *lane, m *member, to master.Options, o Options) *way {
