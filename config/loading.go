@@ -172,12 +172,17 @@ func (l *loading) lookAt(c Config) {
 // failoverOnly are keys that mean something among several masters only.
 var failoverOnly = []string{"master_failback", "random_master"}
 
-// lookAtMasters warns of what is said of several masters where there is one.
+// lookAtMasters warns of what is said of several masters where there is one, and of a list where that is a cluster.
 func (l *loading) lookAtMasters(c Config) {
 	for _, key := range failoverOnly {
 		k, _ := keyNamed(key)
-		if s, given := l.where[key]; given && len(c.Masters()) < 2 && k.of(&c).String() == "True" {
+		s, given := l.where[key]
+		switch {
+		case !given || k.of(&c).String() != "True":
+		case len(c.Masters()) < 2:
 			l.warn(s, "has no effect: there is one master")
+		case c.MasterType == MasterTypeCluster && key == "master_failback":
+			l.warn(s, "has no effect: the peers of a cluster all serve, and publishes come from one as long as it is healthy")
 		}
 	}
 }

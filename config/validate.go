@@ -55,12 +55,9 @@ var rules = []struct {
 	{"ret_port", []string{"publish_port"}, func(c Config) string {
 		return when(c.RetPort == c.PublishPort, "is the publish_port as well")
 	}},
-	{"master_type", nil, func(c Config) string {
-		return when(c.MasterType == MasterTypeCluster, "is not supported by this version; failover is")
-	}},
 	{"master_type", []string{"master"}, func(c Config) string {
 		return when(c.MasterType == MasterTypeStr && len(c.Masters()) > 1, "with several masters is, for Salt's minions, all of them at once, "+
-			"which a relay cannot be; failover is the first of them that answers")
+			"which a relay cannot be; failover is the first of them that answers, cluster are the peers of one cluster")
 	}},
 	{"master_alive_interval", []string{"master"}, func(c Config) string {
 		return when(c.MasterAliveInterval == 0 && len(c.paths()) > 1, "asks no master whether it lives, and of several, or several paths, nobody would know which one does")

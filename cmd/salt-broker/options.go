@@ -4,19 +4,21 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
 	"salt-broker/config"
 	"salt-broker/internal/buffers"
 	"salt-broker/internal/master"
+	"salt-broker/internal/masters"
 	"salt-broker/internal/reactor"
 	"salt-broker/pubproxy"
 	"salt-broker/retproxy"
 )
 
-// publishOptions is what the publish channel gets of the configuration while m serves.
-func publishOptions(c config.Config, m config.Master, b *buffers.Budget, log logrus.FieldLogger) pubproxy.Options {
+// publishOptions is what the publish channel gets of the configuration while these masters serve.
+func publishOptions(c config.Config, s masters.Serving, b *buffers.Budget, log logrus.FieldLogger) pubproxy.Options {
 	log = log.WithField("component", "publish")
 	return pubproxy.Options{
 		Listen:            c.ListenPublish(),
@@ -29,8 +31,8 @@ func publishOptions(c config.Config, m config.Master, b *buffers.Budget, log log
 		MaxPerAddress:     c.MaxConnectionsPerAddress,
 		Allow:             c.AllowNetworks(),
 		Deny:              c.DenyNetworks(),
-		Master:            masterOptions(c, m.Paths[0].Publish, log),
-		Paths:             publishPaths(m),
+		Master:            masterOptions(c, s.Master.Paths[0].Publish, log),
+		Paths:             publishPaths(s.Master),
 		Hold:              c.PublishHold,
 		Loops:             publishLoops(c),
 		HWM:               c.PubHWM,
@@ -45,8 +47,8 @@ func publishOptions(c config.Config, m config.Master, b *buffers.Budget, log log
 	}
 }
 
-// requestOptions is what the request channel gets of the configuration while m serves.
-func requestOptions(c config.Config, m config.Master, b *buffers.Budget, log logrus.FieldLogger) retproxy.Options {
+// requestOptions is what the request channel gets of the configuration while these masters serve.
+func requestOptions(c config.Config, s masters.Serving, b *buffers.Budget, log logrus.FieldLogger) retproxy.Options {
 	log = log.WithField("component", "request")
 	return retproxy.Options{
 		Listen:            c.ListenRequest(),
@@ -59,7 +61,9 @@ func requestOptions(c config.Config, m config.Master, b *buffers.Budget, log log
 		MaxPerAddress:     c.MaxConnectionsPerAddress,
 		Allow:             c.AllowNetworks(),
 		Deny:              c.DenyNetworks(),
-		Master:            masterOptions(c, m.Paths[0].Request, log),
+		Master:            masterOptions(c, s.Master.Paths[0].Request, log),
+		Masters:           requestPeers(c, s, log),
+		MoveAfter:         moveAfter(c),
 		Loops:             requestLoops(c),
 		MaxInFlight:       c.MaxInFlight,
 		RequestDeadline:   c.RequestDeadline,
@@ -74,6 +78,20 @@ func requestOptions(c config.Config, m config.Master, b *buffers.Budget, log log
 	}
 }
 
+// requestPeers are where the peers of a cluster take requests.
+func requestPeers(c config.Config, s masters.Serving, log logrus.FieldLogger) (peers []retproxy.Peer) {
+	for _, p := range s.Peers {
+		log := log.WithField("peer", p.Name)
+		peers = append(peers, retproxy.Peer{Name: p.Name, Master: masterOptions(c, p.Paths[0].Request, log)})
+	}
+	return peers
+}
+
+// moveAfter is how long a peer of a cluster may be without a connection until its minions are moved to others: the first
+// pause before it is dialed again, twice, and a second to shake hands. There is no key for it: one that has died is found by
+// the watch over the masters, sooner, and one that has not should get its minions' requests when it is connected again.
+func moveAfter(c config.Config) time.Duration { return 2*c.ReconDefault + time.Second }
+
 // hostname is what other brokers know this one by.
 func hostname() string {
 	name, err := os.Hostname()
@@ -84,7 +102,7 @@ func hostname() string {
 }
 
 // publishPaths are where a master publishes, if that is more than one address.
-func publishPaths(m config.Master) (paths []string) {
+func publishPaths(m masters.Master) (paths []string) {
 	if len(m.Paths) > 1 {
 		for _, p := range m.Paths {
 			paths = append(paths, p.Publish)
@@ -122,14 +140,18 @@ func publishLoops(c config.Config) int {
 }
 
 // linksOf is how many connections to masters there are: one for publishes by each path of the one that serves, and for each
-// loop of the request channel one for requests and one for large ones; and now and then one by each path, to ask whether the
-// master lives.
+// loop of the request channel one for requests and one for large ones, to each peer of a cluster; and now and then one by
+// each path, to ask whether the master lives.
 func linksOf(c config.Config) int {
-	publish, probes := 0, 0
-	for _, m := range c.Masters() {
+	publish, probes, requested := 0, 0, 1
+	all := c.Masters()
+	for _, m := range all {
 		publish, probes = max(publish, len(m.Paths)), probes+len(m.Paths)
 	}
-	return publish + 2*requestLoops(c) + probes
+	if c.MasterType == config.MasterTypeCluster {
+		requested = len(all)
+	}
+	return publish + 2*requestLoops(c)*requested + probes
 }
 
 // requestLoops may be fewer than publishLoops: a loop without a place at the master would have no work.

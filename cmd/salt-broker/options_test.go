@@ -17,13 +17,15 @@ import (
 
 	"salt-broker/config"
 	"salt-broker/internal/buffers"
+	"salt-broker/internal/master"
+	"salt-broker/internal/masters"
 	"salt-broker/internal/zmtp"
+	"salt-broker/retproxy"
 )
 
 // elsewhere are the keys that reach no option of a proxy, and what they are for.
 var elsewhere = map[string]string{
 	"default_include":          "which files are read",
-	"master_type":              "which of the masters they get",
 	"master_alive_interval":    "the watch over the masters",
 	"master_alive_timeout":     "the watch over the masters",
 	"master_failback":          "the watch over the masters",
@@ -44,10 +46,8 @@ var elsewhere = map[string]string{
 
 // others are options that no key is for alone, and what has them set.
 var others = map[string]string{
-	"pub.Paths":     "several paths to the master: TestPathsReachTheChannels",
-	"ret.Spare":     "a path that is left for a quicker one: TestPaths",
-	"ret.Masters":   "the peers of a cluster, which no configuration has yet: retproxy's cluster_test.go",
-	"ret.MoveAfter": "likewise",
+	"pub.Paths": "several paths to the master: TestPathsReachTheChannels",
+	"ret.Spare": "a path that is left for a quicker one: TestPaths",
 }
 
 // reaches says which options a key reaches, and how.
@@ -57,11 +57,12 @@ var reaches = []struct {
 	want   map[string]string
 }{
 	{"master", func(c *config.Config) { c.Master = "m:1" }, map[string]string{"pub.Master.Address": "m:4505", "ret.Master.Address": "m:1"}},
+	{"master_type", func(c *config.Config) { c.MasterType = "cluster" }, map[string]string{"ret.Masters": "[salt at salt:4506]"}},
 	{"master_port", func(c *config.Config) { c.MasterPort = 1 }, map[string]string{"ret.Master.Address": "salt:1"}},
 	{"master_publish_port", func(c *config.Config) { c.MasterPublishPort = 1 }, map[string]string{"pub.Master.Address": "salt:1"}},
 	{"source_address", func(c *config.Config) { c.SourceAddress = "::1" }, both("Master.SourceAddress", "::1")},
 	{"connect_timeout", func(c *config.Config) { c.ConnectTimeout = 1 }, both("Master.DialTimeout", "1ns")},
-	{"recon_default", func(c *config.Config) { c.ReconDefault = 1 }, both("Master.Backoff.Default", "1ns")},
+	{"recon_default", func(c *config.Config) { c.ReconDefault = 1 }, union(both("Master.Backoff.Default", "1ns"), map[string]string{"ret.MoveAfter": "1.000000002s"})},
 	{"recon_max", func(c *config.Config) { c.ReconMax = 1 }, both("Master.Backoff.Max", "1ns")},
 	{"recon_randomize", func(c *config.Config) { c.ReconRandomize = false }, both("Master.Backoff.Randomize", "false")},
 	{"on_master_loss", func(c *config.Config) { c.OnMasterLoss = "close" }, both("CloseOnMasterLoss", "true")},
@@ -139,11 +140,16 @@ func optionsOf(c config.Config) map[string]string {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	all := map[string]string{}
-	flatten(all, "pub", reflect.ValueOf(publishOptions(c, c.Masters()[0], buffers.New(c.MaxBufferedBytes, log), log)))
-	flatten(all, "ret", reflect.ValueOf(requestOptions(c, c.Masters()[0], buffers.New(c.MaxBufferedBytes, log), log)))
+	flatten(all, "pub", reflect.ValueOf(publishOptions(c, servingOf(c), buffers.New(c.MaxBufferedBytes, log), log)))
+	flatten(all, "ret", reflect.ValueOf(requestOptions(c, servingOf(c), buffers.New(c.MaxBufferedBytes, log), log)))
 	delete(all, "ret.Name") // of the machine and of the program
 	delete(all, "ret.Version")
 	return all
+}
+
+// servingOf is which masters serve with a configuration when nothing is known of them.
+func servingOf(c config.Config) masters.Serving {
+	return masters.New(watchOptions(c), nil, nil, nil).Serving()
 }
 
 func flatten(all map[string]string, path string, v reflect.Value) {
@@ -154,8 +160,14 @@ func flatten(all map[string]string, path string, v reflect.Value) {
 		return
 	}
 	switch v.Interface().(type) {
-	case logrus.FieldLogger, zmtp.SocketType, func(bool), func(string, []byte), nil: // the log, what run and the proxies set
+	case logrus.FieldLogger, zmtp.SocketType, func(bool), *master.Herald, func(string, []byte), nil: // the log, what run and the proxies set
 	case func(context.Context, string, func(context.Context) error) error: // the supervisor's
+	case []retproxy.Peer:
+		var peers []string
+		for _, p := range v.Interface().([]retproxy.Peer) {
+			peers = append(peers, p.Name+" at "+p.Master.Address)
+		}
+		all[path] = fmt.Sprint(peers)
 	case *buffers.Budget:
 		all[path] = fmt.Sprint(v.Interface().(*buffers.Budget).Limit())
 	default:
@@ -165,8 +177,9 @@ func flatten(all map[string]string, path string, v reflect.Value) {
 
 func TestLogsSayWhichChannel(t *testing.T) {
 	c, log := config.Default(), logrus.New()
-	p, r := publishOptions(c, c.Masters()[0], nil, log), requestOptions(c, c.Masters()[0], nil, log)
-	for name, loggers := range map[string][]logrus.FieldLogger{"publish": {p.Log, p.Master.Log}, "request": {r.Log, r.Master.Log}} {
+	c.MasterType = config.MasterTypeCluster
+	p, r := publishOptions(c, servingOf(c), nil, log), requestOptions(c, servingOf(c), nil, log)
+	for name, loggers := range map[string][]logrus.FieldLogger{"publish": {p.Log, p.Master.Log}, "request": {r.Log, r.Master.Log, r.Masters[0].Master.Log}} {
 		for _, l := range loggers {
 			if got := l.(*logrus.Entry).Data["component"]; got != name {
 				t.Errorf("component %v, want %s", got, name)

@@ -43,15 +43,20 @@ func startPaths(t *testing.T, m *sim.Master) (paths [2]pathOf) {
 	return paths
 }
 
-// requests is which path requests take, by the status.
-func (h *ha) requests(t *testing.T) string {
+// reportOf is the broker's status.
+func reportOf(t *testing.T, l *place) (r status.Report) {
 	t.Helper()
-	var r status.Report
-	_, text := fetch(t, h.place, "/status")
+	_, text := fetch(t, l, "/status")
 	if err := json.Unmarshal([]byte(text), &r); err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range r.Masters.List[0].Paths {
+	return r
+}
+
+// requests is which path requests take, by the status.
+func (h *ha) requests(t *testing.T) string {
+	t.Helper()
+	for _, p := range reportOf(t, h.place).Masters.List[0].Paths {
 		if p.Requests {
 			return p.Request[:strings.Index(p.Request, ":")]
 		}
@@ -180,8 +185,8 @@ func TestPathsReachTheChannels(t *testing.T) {
 	c := config.Default()
 	c.Master = "[{name: m1, paths: [a, 'b:1']}]"
 	log, _ := logtest.NewNullLogger()
-	p := publishOptions(c, c.Masters()[0], nil, log)
-	if r := requestOptions(c, c.Masters()[0], nil, log); r.Master.Address != "a:4506" || !slices.Equal(p.Paths, []string{"a:4505", "b:4505"}) {
+	p := publishOptions(c, servingOf(c), nil, log)
+	if r := requestOptions(c, servingOf(c), nil, log); r.Master.Address != "a:4506" || !slices.Equal(p.Paths, []string{"a:4505", "b:4505"}) {
 		t.Errorf("%q, %q", r.Master.Address, p.Paths)
 	}
 }

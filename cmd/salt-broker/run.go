@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -15,7 +14,6 @@ import (
 
 	"salt-broker/config"
 	"salt-broker/internal/buffers"
-	"salt-broker/internal/master"
 	"salt-broker/internal/masters"
 	"salt-broker/internal/supervise"
 	"salt-broker/pubproxy"
@@ -102,35 +100,41 @@ func start(ctx context.Context, c config.Config, o config.Options, owner *accoun
 	running.Store(&c)
 	var publishes *publishChannel
 	var requests *requestChannel
-	overMasters := masters.New(watchOptions(c), log.WithField("component", "masters"), func(m masters.Master, spare bool) {
-		now := *running.Load() // both channels at once
-		publishes.Apply(func(p *pubproxy.Proxy) { p.Apply(publishOptions(now, configured(m), budget, log)) })
-		to := requestOptions(now, configured(m), budget, log)
-		if spare {
-			to.Spare = min(now.RequestDeadline, spareTime)
-		}
-		requests.Apply(func(p *retproxy.Proxy) { p.Apply(to) })
-	}, func() masters.Traffic {
-		p, r := publishes.Stats(), requests.Stats()
-		down := slices.ContainsFunc(r.Links, func(l master.State) bool { return !l.Connected })
-		return masters.Traffic{Replies: r.Replies, InFlight: r.InFlight, Linked: p.Master.Connected && !down}
-	})
-	links := new(master.Herald)                     // of both channels
-	newPublish := func() (*pubproxy.Proxy, error) { //nolint:contextcheck // opening a port does not wait for anything
-		o := publishOptions(*running.Load(), configured(overMasters.Serving()), budget, log)
+	var overMasters *masters.Watch
+	var links heralds // of both channels
+	publishesOf := func(s masters.Serving) pubproxy.Options {
+		o := publishOptions(*running.Load(), s, budget, log)
 		o.Keep = supervise.Options{Log: log}.KeepLink
-		o.Master.Changed, o.Master.Herald = overMasters.Nudge, links
-		p, err := pubproxy.New(o)
+		o.Master.Changed, o.Master.Herald = overMasters.Nudge, links.to("")
+		return o
+	}
+	requestsOf := func(s masters.Serving) retproxy.Options {
+		o := requestOptions(*running.Load(), s, budget, log)
+		o.Keep, o.MasterKey = supervise.Options{Log: log}.KeepLink, overMasters.KeySeen
+		o.Master.Changed, o.Master.Herald = overMasters.Nudge, links.to("")
+		for i := range o.Masters {
+			peer := &o.Masters[i]
+			peer.Master.Changed, peer.Master.Herald = overMasters.Nudge, links.to(peer.Name)
+		}
+		return o
+	}
+	overMasters = masters.New(watchOptions(c), log.WithField("component", "masters"), func(s masters.Serving) { // both channels at once
+		p, r := publishesOf(s), requestsOf(s)
+		if s.Spare {
+			r.Spare = min(r.RequestDeadline, spareTime)
+		}
+		publishes.Apply(func(proxy *pubproxy.Proxy) { proxy.Apply(p) })
+		followRequests(requests, r, s.Peers)
+	}, func(name string) masters.Traffic { return trafficOf(publishes.Stats(), requests.Stats(), name) })
+	newPublish := func() (*pubproxy.Proxy, error) { //nolint:contextcheck // opening a port does not wait for anything
+		p, err := pubproxy.New(publishesOf(overMasters.Serving()))
 		if err != nil {
 			return nil, cannotListen(err, "publish_port", c.PublishPort, "interface", c.Interface)
 		}
 		return p, nil
 	}
 	newRequest := func() (*retproxy.Proxy, error) { //nolint:contextcheck // opening a port does not wait for anything
-		o := requestOptions(*running.Load(), configured(overMasters.Serving()), budget, log)
-		o.Keep = supervise.Options{Log: log}.KeepLink
-		o.Master.Changed, o.Master.Herald, o.MasterKey = overMasters.Nudge, links, overMasters.KeySeen
-		p, err := retproxy.New(o)
+		p, err := retproxy.New(requestsOf(overMasters.Serving()))
 		if err != nil {
 			return nil, cannotListen(err, "ret_port", c.RetPort, "interface", c.Interface)
 		}

@@ -524,6 +524,16 @@ func TestStatusOnATerminal(t *testing.T) {
 			{Name: "m3", Health: "unknown", Paths: []status.Path{{}}},
 		},
 	}
+	four, five := report(110, 10), report(120, 10)
+	five.Masters = status.Masters{
+		Asked: true, Cluster: true, Serving: "m2", FailoversTotal: map[string]uint64{"failed": 0},
+		List: []status.Master{
+			{Name: "m1", Health: "down", Since: began, Paths: []status.Path{{}}},
+			{Name: "m2", Health: "up", Since: began, Serving: true, Paths: []status.Path{{LatencySeconds: 0.0123456}}},
+		},
+	}
+	four.Request.Peers = []status.Peer{{Name: "m1", Replies: 9}, {Name: "m2", Serves: true, Replies: 100}}
+	five.Request.Peers = []status.Peer{{Name: "m1", Waiting: 1, Replies: 2}, {Name: "m2", Serves: true, Waiting: 3, InFlight: 4, Replies: 150}}
 	two.Ready = status.Verdict{Reasons: []status.Reason{{Check: status.CheckRequestLinks, Text: "a link is away\x1b[2J"}}}
 	for _, test := range []struct {
 		name string
@@ -585,6 +595,18 @@ restarts   0 of the publish channel, 1 of the request channel
 				t.Errorf("it says\n%swant\n%s", test.got, test.want)
 			}
 		})
+	}
+	for text, last := range map[string]*status.Report{
+		`master     a cluster of 2, 2 of 3 links up
+           m1 is down for 2m0s, its minions are with others, 2 replies, 1 requests wait, 0 are there
+           m2 is up for 2m0s, answers in 12.35ms, publishes come from it, 150 replies, 3 requests wait, 4 are there
+minions    `: nil,
+		"others, 0.0/s replies": four, // its channel has begun anew
+		"it, 5.0/s replies":     four,
+	} {
+		if got := statusText(five, last); !strings.Contains(got, text) {
+			t.Errorf("%s\nhas no\n%s", got, text)
+		}
 	}
 	again := report(1, 1)
 	again.Started = began.Add(time.Hour)

@@ -110,7 +110,11 @@ func (t *texter) master() string {
 	if len(links) == 0 {
 		return "no links"
 	}
-	return fmt.Sprintf("%s, %d of %d links up", escaped(links[0].Master), len(links)-down, len(links))
+	name := escaped(links[0].Master)
+	if t.report.Masters.Cluster {
+		name = fmt.Sprintf("a cluster of %d", len(t.report.Masters.List))
+	}
+	return fmt.Sprintf("%s, %d of %d links up", name, len(links)-down, len(links))
 }
 
 // masters says of each what is known of it, where there are several or one is asked whether it lives.
@@ -135,7 +139,10 @@ func (t *texter) masters() {
 				text += fmt.Sprintf(", answers in %v", time.Duration(p.LatencySeconds*float64(time.Second)).Round(10*time.Microsecond))
 			}
 		}
-		if m.Serving && len(all.List) > 1 {
+		switch {
+		case all.Cluster:
+			text += t.peer(m)
+		case m.Serving && len(all.List) > 1:
 			text += ", serves"
 		}
 		t.row("", "%s", text)
@@ -143,6 +150,24 @@ func (t *texter) masters() {
 	if n := sumOf(all.FailoversTotal); n > 0 {
 		t.row("", "%s serves since %s; %d failovers", escaped(all.Serving), all.Since.Local().Format(time.DateTime), n)
 	}
+}
+
+// peer is what a master of a cluster is used for.
+func (t *texter) peer(m status.Master) (text string) {
+	if m.Serving {
+		text = ", publishes come from it"
+	}
+	of := func(peers []status.Peer) status.Peer {
+		if i := slices.IndexFunc(peers, func(p status.Peer) bool { return p.Name == m.Name }); i >= 0 {
+			return peers[i]
+		}
+		return status.Peer{}
+	}
+	now, before := of(t.report.Request.Peers), of(t.before.Request.Peers)
+	if !now.Serves {
+		text += ", its minions are with others"
+	}
+	return text + fmt.Sprintf(", %s replies, %d requests wait, %d are there", t.count(now.Replies, min(before.Replies, now.Replies)), now.Waiting, now.InFlight)
 }
 
 func sumOf(counts map[string]uint64) (n uint64) {

@@ -47,9 +47,15 @@ func (w *Watch) KeySeen(address string, pem []byte) {
 	finger := fingerprint(pem)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	m := w.options.Masters[w.choice.serving]
-	if !slices.ContainsFunc(m.Paths, func(p Path) bool { return p.Request == address }) {
+	i := slices.IndexFunc(w.options.Masters, func(m Master) bool {
+		return slices.ContainsFunc(m.Paths, func(p Path) bool { return p.Request == address })
+	})
+	if i < 0 || !w.serves(i) {
 		return // the reply was on its way when another master began to serve
+	}
+	m := w.options.Masters[i]
+	if w.options.Cluster && w.keys.of[m.Name] == finger { // another one may have been the last
+		return
 	}
 	if w.keys.of == nil {
 		w.keys.of = map[string]string{}

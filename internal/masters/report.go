@@ -11,7 +11,9 @@ import (
 type State struct {
 	// Asked says that masters are asked whether they live.
 	Asked bool
-	// Serving is the name of the one that serves, and Since when it began to.
+	// Cluster says that they are the peers of a cluster: requests go to all of them.
+	Cluster bool
+	// Serving is the name of the one that serves, or that publishes come from, and Since when it began to.
 	Serving string
 	Since   time.Time
 	// Moves counts by reason how often another master began to serve. All reasons are there.
@@ -52,7 +54,7 @@ func (w *Watch) State() State {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := State{
-		Asked: w.options.Interval > 0, Serving: w.options.Masters[w.choice.serving].Name, Since: w.since, Moves: maps.Clone(w.moves),
+		Asked: w.options.Interval > 0, Cluster: w.options.Cluster, Serving: w.options.Masters[w.choice.serving].Name, Since: w.since, Moves: maps.Clone(w.moves),
 	}
 	for i, m := range w.options.Masters {
 		c := w.choice.candidates[i]
@@ -75,8 +77,12 @@ func (w *Watch) moved(from, to Master, why Reason, trouble time.Time) {
 	if why == Failed {
 		log = log.WithField("after", rounded(now.Sub(trouble)))
 	}
-	log.Info("another master serves")
 	w.since = now
+	if w.options.Cluster {
+		log.Info("publishes come from another peer of the cluster")
+		return
+	}
+	log.Info("another master serves")
 }
 
 // report tells that a master has become up or down.
@@ -132,7 +138,11 @@ func (w *Watch) reportNone() {
 	}
 	w.none = none
 	log := w.log.WithField("master", w.options.Masters[w.choice.serving].Name)
-	if none {
+	switch {
+	case none && w.options.Cluster:
+		log.Warn("no peer of the cluster answers: what minions ask waits for the first that does, all are asked every 2 s")
+		return
+	case none:
 		log.Warn("no master answers: the last one keeps the minions, all are asked every 2 s")
 		return
 	}

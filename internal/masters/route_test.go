@@ -11,7 +11,7 @@ import (
 // route is the path by which requests go.
 func (w *world) route() string {
 	w.t.Helper()
-	first := w.Serving().Paths[0].Request
+	first := w.Serving().Master.Paths[0].Request
 	for _, m := range w.State().Masters {
 		for _, p := range m.Paths {
 			if m.Serving && p.Requests != (p.Request == first) {
@@ -48,7 +48,7 @@ func TestRouteThatFails(t *testing.T) {
 					t.Errorf("%v %v", w.served, w.spared)
 				}
 				w.says(logrus.InfoLevel, "requests take another path to a master", 1)
-				if p := w.Serving().Paths; len(p) != 3 || p[1].Request != "a:4506" || p[2].Request != "b:4506" {
+				if p := w.Serving().Master.Paths; len(p) != 3 || p[1].Request != "a:4506" || p[2].Request != "b:4506" {
 					t.Errorf("%v", p)
 				}
 			})

@@ -43,6 +43,9 @@ type Options struct {
 	// Masters are the list, in order; at least one. Without Failover the first one serves, whatever becomes of it.
 	Masters  []Master
 	Failover bool
+	// Cluster says that the masters are peers of one cluster, to all of which requests go. With Failover the one that
+	// serves is that which publishes come from.
+	Cluster bool
 	// Random has the list shuffled once (Salt: random_master); with Failback the first one stays the first, as with Salt.
 	Random bool
 	// Failback gives an earlier master its place back when it has been up for FailbackAfter (Salt: master_failback,
@@ -55,9 +58,9 @@ type Options struct {
 	Dial master.Options
 }
 
-// Traffic is what passes between minions and the master that serves.
+// Traffic is what passes between minions and a master.
 type Traffic struct {
-	// Replies counts what masters have answered to anybody. While it grows, the one that serves is not dead, only busy.
+	// Replies counts what it has answered to anybody. While it grows, the master is not dead, only busy.
 	Replies uint64
 	// InFlight is how many requests are at the master now. When nothing is answered to them, it is asked whether it lives.
 	InFlight int
@@ -65,11 +68,27 @@ type Traffic struct {
 	Linked bool
 }
 
+// Serving says which masters serve.
+type Serving struct {
+	// Master is the one: the first of its paths is that which requests are to take.
+	Master Master
+	// Peers are all masters, in the order of the list, where they are the peers of a cluster; else nil.
+	Peers []Peer
+	// Spare says that the master or the path which requests took is good enough to wait for replies that are due.
+	Spare bool
+}
+
+// Peer is a master of a cluster, the path first that requests are to take.
+type Peer struct {
+	Master
+	Healthy bool // it is not known to be down
+}
+
 // Watch asks the masters and says which one serves. It is a service of the supervisor.
 type Watch struct {
 	log     logrus.FieldLogger
-	serve   func(m Master, spare bool)
-	traffic func() Traffic
+	serve   func(s Serving)
+	traffic func(master string) Traffic
 	ask     func(ctx context.Context, o master.Options, p Path, timeout time.Duration) (time.Duration, error)
 
 	mu      sync.Mutex
@@ -91,11 +110,10 @@ type path struct {
 	wake chan struct{} // has room for one: it is to be asked at once
 }
 
-// New makes a Watch that does nothing until Live is called. serve is told which master is to serve when that changes, and
-// with every Apply; requests are to take the first of its paths, and with spare the master or the path that they took is good
-// enough to wait for replies that are due. Calls follow each other, and it must neither wait nor call the Watch. traffic is called
-// from any goroutine.
-func New(o Options, log logrus.FieldLogger, serve func(m Master, spare bool), traffic func() Traffic) *Watch {
+// New makes a Watch that does nothing until Live is called. serve is told which masters are to serve, and how, when that
+// changes, and with every Apply. Calls follow each other, and it must neither wait nor call the Watch. traffic is asked for a
+// master that serves, by its name, from any goroutine.
+func New(o Options, log logrus.FieldLogger, serve func(s Serving), traffic func(master string) Traffic) *Watch {
 	w := &Watch{
 		log: log, serve: serve, traffic: traffic, ask: ask,
 		since: time.Now(), moves: map[Reason]uint64{Failed: 0, FailedBack: 0, Configured: 0}, replaced: make(chan struct{}),
@@ -104,12 +122,25 @@ func New(o Options, log logrus.FieldLogger, serve func(m Master, spare bool), tr
 	return w
 }
 
-// Serving is the master that serves, the path first that requests are to take. It is safe from any goroutine.
-func (w *Watch) Serving() Master {
+// Serving says which masters serve now. It is safe from any goroutine.
+func (w *Watch) Serving() Serving {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.routed(w.choice.serving)
+	return w.said(false)
 }
+
+func (w *Watch) said(spare bool) Serving {
+	s := Serving{Master: w.routed(w.choice.serving), Spare: spare}
+	if w.options.Cluster {
+		for i, c := range w.choice.candidates {
+			s.Peers = append(s.Peers, Peer{Master: w.routed(i), Healthy: c.is != Down})
+		}
+	}
+	return s
+}
+
+// serves says whether requests go to a master.
+func (w *Watch) serves(i int) bool { return w.options.Cluster || i == w.choice.serving }
 
 func (w *Watch) routed(i int) Master { return w.options.Masters[i].by(w.routes[i].path) }
 
@@ -125,7 +156,7 @@ func (w *Watch) Apply(o Options) {
 	if !same(was, now) {
 		w.moved(was, now, Configured, time.Time{})
 	}
-	w.serve(w.routed(w.choice.serving), false)
+	w.serve(w.said(false))
 	close(w.replaced)
 	w.replaced = make(chan struct{})
 }
@@ -247,26 +278,45 @@ func (w *Watch) wake() {
 	}
 }
 
-// attend has all masters asked when requests are at the master and nothing has been answered to them for a time-out: on a
-// broker with minions one that has gone mute is found long before the next probe is due.
+// attend has all masters asked when requests are at one and it has answered nothing for a time-out: on a broker with minions
+// one that has gone mute is found long before the next probe is due.
 func (w *Watch) attend(ctx context.Context, timeout time.Duration) {
 	ticker := time.NewTicker(look)
 	defer ticker.Stop()
-	since, last := time.Now(), w.traffic().Replies
+	type seen struct {
+		since   time.Time
+		replies uint64
+	}
+	last := map[string]seen{}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case now := <-ticker.C:
-			switch t := w.traffic(); {
-			case t.InFlight == 0 || t.Replies != last:
-				since, last = now, t.Replies
-			case now.Sub(since) >= timeout:
-				since = now
-				w.Nudge(false)
+			for _, name := range w.names() {
+				before, known := last[name]
+				switch t := w.traffic(name); {
+				case !known || t.InFlight == 0 || t.Replies != before.replies:
+					last[name] = seen{now, t.Replies}
+				case now.Sub(before.since) >= timeout:
+					last[name] = seen{now, t.Replies}
+					w.Nudge(false)
+				}
 			}
 		}
 	}
+}
+
+// names are those of the masters that requests go to.
+func (w *Watch) names() (names []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i, m := range w.options.Masters {
+		if w.serves(i) {
+			names = append(names, m.Name)
+		}
+	}
+	return names
 }
 
 // follower asks by one path again and again.
@@ -292,18 +342,19 @@ func (f follower) run(ctx context.Context) {
 			continue
 		case <-timer.C:
 		}
-		replies := w.traffic().Replies
-		took, err := w.ask(ctx, o.Dial, o.Masters[f.master].Paths[f.place], o.Timeout)
+		m := &o.Masters[f.master]
+		replies := w.traffic(m.Name).Replies
+		took, err := w.ask(ctx, o.Dial, m.Paths[f.place], o.Timeout)
 		if ctx.Err() != nil {
 			return
 		}
 		last = time.Now()
-		now := w.traffic()
+		now := w.traffic(m.Name)
 		timer.Reset(f.answered(took, err, excuses{silence: now.Replies != replies, name: now.Linked}))
 	}
 }
 
-// excuses say what a bad answer is not to be held against the master that serves.
+// excuses say what a bad answer is not to be held against a master that serves.
 type excuses struct {
 	silence bool // it has answered somebody meanwhile
 	name    bool // that does not resolve: it is connected
@@ -329,11 +380,11 @@ func (f follower) answered(took time.Duration, err error, e excuses) time.Durati
 	if w.replaced != f.replaced {
 		return again // Apply has been here, and the end is near
 	}
-	if w.choice.serving == f.master && w.routes[f.master].path == f.place {
+	if w.serves(f.master) && w.routes[f.master].path == f.place {
 		took, err = e.apply(took, err, f.options.Timeout)
 	}
 	now := time.Now()
-	before := w.up()
+	before, was := w.up(), w.choice.candidates[f.master].is
 	changed := f.path.answered(now, took, err)
 	w.judge(f.master, now)
 	if before > 0 && w.up() == 0 {
@@ -343,14 +394,18 @@ func (f follower) answered(took time.Duration, err error, e excuses) time.Durati
 		w.reportPath(f.master, f.place)
 	}
 	w.route(f.master, f.place)
-	if f.master == w.choice.serving && f.path.against == 1 {
+	if w.serves(f.master) && f.path.against == 1 {
 		w.wake() // who may have to serve is to be known
+	}
+	is := w.choice.candidates[f.master].is
+	if w.options.Cluster && (is == Down) != (was == Down) {
+		w.serve(w.said(true)) // another peer may be left for a quicker path just now
 	}
 	if to, why, move := w.choice.decide(now); move && w.options.Failover {
 		from := w.choice.serving
 		w.choice.serving = to
 		w.moved(w.options.Masters[from], w.options.Masters[to], why, w.trouble(from))
-		w.serve(w.routed(to), why == FailedBack)
+		w.serve(w.said(why == FailedBack))
 	}
 	w.reportNone()
 	switch {
@@ -377,8 +432,8 @@ func (w *Watch) route(i, measured int) {
 		return
 	}
 	w.reportRoute(i, from, failed)
-	if i == w.choice.serving {
-		w.serve(w.routed(i), !failed)
+	if w.serves(i) {
+		w.serve(w.said(!failed))
 	}
 }
 

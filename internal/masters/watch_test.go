@@ -31,8 +31,10 @@ type world struct {
 	is     map[string]behavior // by request address
 	asked  map[string]int
 	takes  map[string]time.Duration // an answer, by request address; others 1 ms
+	at     map[string]Traffic       // what passes at a master, by name; others have what passes in all
 	served []string
 	spared []bool
+	told   []Serving
 	stop   func() error
 }
 
@@ -71,13 +73,20 @@ func inWorld(t *testing.T, o Options, before map[string]behavior, test func(w *w
 	synctest.Test(t, func(t *testing.T) {
 		log, hook := logtest.NewNullLogger()
 		log.SetLevel(logrus.DebugLevel)
-		w := &world{t: t, hook: hook, is: map[string]behavior{}, asked: map[string]int{}, takes: map[string]time.Duration{}}
+		w := &world{t: t, hook: hook, is: map[string]behavior{}, asked: map[string]int{}, takes: map[string]time.Duration{}, at: map[string]Traffic{}}
 		for name, is := range before {
 			w.is[name+":4506"] = is
 		}
-		w.Watch = New(o, log, func(m Master, spare bool) {
-			w.served, w.spared = append(w.served, m.Name), append(w.spared, spare)
-		}, func() Traffic {
+		w.Watch = New(o, log, func(s Serving) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.served, w.spared, w.told = append(w.served, s.Master.Name), append(w.spared, s.Spare), append(w.told, s)
+		}, func(master string) Traffic {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if at, there := w.at[master]; there {
+				return at
+			}
 			return Traffic{Replies: w.count.Load(), InFlight: int(w.flying.Load()), Linked: w.linked.Load()}
 		})
 		w.Watch.ask = w.answer
@@ -161,7 +170,7 @@ func (w *world) after(d time.Duration, serves string) {
 	w.t.Helper()
 	time.Sleep(d)
 	synctest.Wait()
-	if got := w.Serving().Name; got != serves {
+	if got := w.Serving().Master.Name; got != serves {
 		w.t.Fatalf("%s serves, want %s", got, serves)
 	}
 }
@@ -170,9 +179,9 @@ func (w *world) after(d time.Duration, serves string) {
 func (w *world) within(d time.Duration, serves string) time.Duration {
 	w.t.Helper()
 	began := time.Now()
-	for w.Serving().Name != serves {
+	for w.Serving().Master.Name != serves {
 		if time.Since(began) > d {
-			w.t.Fatalf("%s serves after %v, want %s", w.Serving().Name, d, serves)
+			w.t.Fatalf("%s serves after %v, want %s", w.Serving().Master.Name, d, serves)
 		}
 		time.Sleep(10 * time.Millisecond)
 		synctest.Wait()
@@ -387,7 +396,7 @@ func TestNoneAndOneLongBefore(t *testing.T) {
 // At the start nothing is known: the first answer decides.
 func TestStart(t *testing.T) {
 	inWorld(t, failover("a", "b"), map[string]behavior{"a": refuses}, func(w *world) {
-		if s := w.Serving().Name; s != "b" {
+		if s := w.Serving().Master.Name; s != "b" {
 			t.Errorf("%s serves", s)
 		}
 		w.says(logrus.WarnLevel, "no master answers", 0)

@@ -9,6 +9,7 @@ import (
 
 	"salt-broker/internal/master"
 	"salt-broker/internal/masters"
+	"salt-broker/retproxy"
 )
 
 // turnTimeout is how long an event loop may take to turn before it counts as stuck. It is less than what the command
@@ -87,10 +88,10 @@ func (s *Server) serves(live Verdict) Verdict {
 	if !p.Master.Connected {
 		reasons = append(reasons, Reason{CheckPublishLink, away(p.Master, "publishes")})
 	}
-	if down := downOf(r.Links); len(down) > 0 || len(r.Links) == 0 {
+	if links := needed(&r); len(links) == 0 || len(downOf(links)) > 0 {
 		text := "there is no link to the master for requests"
-		if len(down) > 0 {
-			text = fmt.Sprintf("%d of %d links are down: %s", len(down), len(r.Links), away(down[0], "requests"))
+		if down := downOf(links); len(down) > 0 {
+			text = fmt.Sprintf("%d of %d links are down: %s", len(down), len(links), away(down[0], "requests"))
 		}
 		reasons = append(reasons, Reason{CheckRequestLinks, text})
 	}
@@ -119,6 +120,20 @@ func unanswered(all masters.State) string {
 		return text
 	}
 	return ""
+}
+
+// needed are the links that requests take: those to the peers of a cluster that serve. Where none does they are all of them,
+// for the first that is back.
+func needed(r *retproxy.Stats) (links []master.State) {
+	for _, p := range r.Peers {
+		if p.Serves && !p.Leaving {
+			links = append(links, p.Links...)
+		}
+	}
+	if len(links) == 0 {
+		return r.Links
+	}
+	return links
 }
 
 func downOf(links []master.State) (down []master.State) {

@@ -193,7 +193,7 @@ var metrics = []metric{
 
 	{
 		name: "salt_broker_master_serving", kind: "gauge", labels: []string{"master"},
-		help: "Whether this master of the list serves: 1 or 0.",
+		help: "Whether this master of the list serves, or of a cluster publishes come from it: 1 or 0.",
 		values: func(n *numbers, emit emit) {
 			for _, m := range n.masters.Masters {
 				emit(oneIf(m.Serving), m.Name)
@@ -419,6 +419,13 @@ var metrics = []metric{
 		},
 	},
 	{
+		name: "salt_broker_peer_replies_total", kind: "counter", labels: []string{"peer"},
+		help: "Replies of this peer of the cluster.",
+		values: func(n *numbers, emit emit) {
+			eachOfCluster(n, func(p retproxy.PeerStats) { emit(float64(p.Replies), p.Name) })
+		},
+	},
+	{
 		name: "salt_broker_traces_ignored_total", kind: "counter",
 		help:   "Traces that were not answered: a loop answers 100 in a second.",
 		values: func(n *numbers, emit emit) { emit(float64(n.request.TracesIgnored)) },
@@ -495,6 +502,7 @@ func eachOfCluster(n *numbers, fn func(p retproxy.PeerStats)) {
 		}
 		one.Waiting += p.Waiting
 		one.InFlight += p.InFlight
+		one.Replies += p.Replies
 	}
 	for _, p := range peers {
 		fn(p)

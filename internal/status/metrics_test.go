@@ -357,9 +357,9 @@ func twoRoads() []pubproxy.RoadStats {
 // threePeers are a cluster, of which one is left and back.
 func threePeers() []retproxy.PeerStats {
 	return []retproxy.PeerStats{
-		{Name: "a", Leaving: true, InFlight: 1},
+		{Name: "a", Leaving: true, InFlight: 1, Replies: 30},
 		{Name: "b", Waiting: 2, InFlight: 3},
-		{Name: "a", Serves: true, Waiting: 4, InFlight: 5},
+		{Name: "a", Serves: true, Waiting: 4, InFlight: 5, Replies: 4},
 		{Name: "c", Serves: true, Leaving: true, InFlight: 6},
 	}
 }
@@ -377,12 +377,13 @@ func TestPeers(t *testing.T) {
 		`salt_broker_peer_serves{peer="a"} 1`, `salt_broker_peer_serves{peer="b"} 0`, `salt_broker_peer_serves{peer="c"} 0`,
 		`salt_broker_peer_requests_waiting{peer="a"} 4`, `salt_broker_peer_requests_waiting{peer="b"} 2`,
 		`salt_broker_peer_requests_in_flight{peer="a"} 6`, `salt_broker_peer_requests_in_flight{peer="c"} 6`,
+		`salt_broker_peer_replies_total{peer="a"} 34`, `salt_broker_peer_replies_total{peer="b"} 0`,
 	} {
 		if !slices.Contains(got, want) {
 			t.Errorf("no %s", want)
 		}
 	}
-	if p := lookedAt(t, b, 0).Request.Peers; len(p) != 3 || p[0] != (Peer{"a", true, 4, 6}) {
+	if p := lookedAt(t, b, 0).Request.Peers; len(p) != 3 || p[0] != (Peer{"a", true, 4, 6, 34}) {
 		t.Errorf("%+v", p)
 	}
 }

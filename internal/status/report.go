@@ -49,7 +49,8 @@ type Buffered struct {
 
 // Masters are the masters of the list, and which of them serves.
 type Masters struct {
-	Asked          bool              `json:"asked"` // whether they are asked if they live
+	Asked          bool              `json:"asked"`   // whether they are asked if they live
+	Cluster        bool              `json:"cluster"` // they are peers of one: requests go to all, and Serving is where publishes come from
 	Serving        string            `json:"serving"`
 	Since          time.Time         `json:"since"`           // when that one began to serve
 	FailoversTotal map[string]uint64 `json:"failovers_total"` // by reason; those that never occurred are there with 0
@@ -197,6 +198,7 @@ type Peer struct {
 	Serves   bool   `json:"serves"`
 	Waiting  int    `json:"waiting"`
 	InFlight int    `json:"in_flight"`
+	Replies  uint64 `json:"replies_total"`
 }
 
 // RequestsDropped are requests without a reply.
@@ -266,13 +268,15 @@ func (s *Server) report(ctx context.Context) Report {
 
 func peersOf(n *numbers) (peers []Peer) {
 	eachOfCluster(n, func(p retproxy.PeerStats) {
-		peers = append(peers, Peer{Name: p.Name, Serves: p.Serves && !p.Leaving, Waiting: p.Waiting, InFlight: p.InFlight})
+		peers = append(peers, Peer{Name: p.Name, Serves: p.Serves && !p.Leaving, Waiting: p.Waiting, InFlight: p.InFlight, Replies: p.Replies})
 	})
 	return peers
 }
 
 func mastersOf(all masters.State) Masters {
-	m := Masters{Asked: all.Asked, Serving: all.Serving, Since: all.Since.UTC(), FailoversTotal: map[string]uint64{}, List: []Master{}}
+	m := Masters{
+		Asked: all.Asked, Cluster: all.Cluster, Serving: all.Serving, Since: all.Since.UTC(), FailoversTotal: map[string]uint64{}, List: []Master{},
+	}
 	for reason, n := range all.Moves {
 		m.FailoversTotal[string(reason)] = n
 	}

@@ -15,7 +15,16 @@ import (
 
 	"salt-broker/internal/master"
 	"salt-broker/internal/masters"
+	"salt-broker/retproxy"
 )
+
+// of has the broker's requests go to the peers of a cluster.
+func of(b *broker, peers ...retproxy.PeerStats) {
+	b.request.Peers, b.request.Links = peers, nil
+	for _, p := range peers {
+		b.request.Links = append(b.request.Links, p.Links...)
+	}
+}
 
 func TestHealth(t *testing.T) {
 	down := master.State{Master: "salt:4506", Since: noon, LastError: errTest}
@@ -52,6 +61,30 @@ func TestHealth(t *testing.T) {
 			}, nil,
 			[]string{CheckMasters},
 			"the master m1 has not answered as it should since 2026-11-21T12:00:00Z: connection refused; nor does another one\n",
+		},
+		{
+			"one of the peers is gone", func(b *broker) {
+				of(b, retproxy.PeerStats{Serves: true, Links: b.request.Links}, retproxy.PeerStats{Links: []master.State{down}})
+			}, nil, nil, "",
+		},
+		{
+			"a peer that serves has lost a link", func(b *broker) {
+				of(b, retproxy.PeerStats{Serves: true, Links: []master.State{down, {Connected: true}}}, retproxy.PeerStats{Links: []master.State{down}})
+			}, nil,
+			[]string{CheckRequestLinks},
+			"1 of 2 links are down: the master salt:4506 is not connected",
+		},
+		{
+			"a peer that is left loses its links", func(b *broker) {
+				of(b, retproxy.PeerStats{Serves: true, Links: b.request.Links}, retproxy.PeerStats{Serves: true, Leaving: true, Links: []master.State{down}})
+			}, nil, nil, "",
+		},
+		{
+			"no peer serves", func(b *broker) {
+				of(b, retproxy.PeerStats{Links: []master.State{down}}, retproxy.PeerStats{Links: []master.State{down}})
+			}, nil,
+			[]string{CheckRequestLinks},
+			"2 of 2 links are down: the master salt:4506 is not connected",
 		},
 		{"a spare does not answer", func(b *broker) { b.masters.Masters[1].Health = masters.Down }, nil, nil, ""},
 		{

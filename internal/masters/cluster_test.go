@@ -1,0 +1,214 @@
+package masters
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
+)
+
+func cluster(names ...string) Options {
+	o := failover(names...)
+	o.Cluster = true
+	return o
+}
+
+// peers are what requests are told now: each peer by its first path, the unhealthy ones in parentheses.
+func (s Serving) peers() string {
+	var names []string
+	for _, p := range s.Peers {
+		name, _, _ := strings.Cut(p.Paths[0].Request, ":")
+		if !p.Healthy {
+			name = "(" + name + ")"
+		}
+		names = append(names, name)
+	}
+	return strings.Join(names, " ")
+}
+
+// tells wants the channels to have been told so often, this the last time, and the watch to say so to who asks.
+func (w *world) tells(times int, peers string) {
+	w.t.Helper()
+	if now := w.Serving().peers(); now != peers {
+		w.t.Errorf("the peers are %s, want %s", now, peers)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.told) != times || times > 0 && w.told[times-1].peers() != peers {
+		w.t.Errorf("%d times told, want %d", len(w.told), times)
+	}
+}
+
+// has says what passes at a peer.
+func (w *world) has(name string, t Traffic) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.at[name] = t
+}
+
+// asks is how often a master was asked.
+func (w *world) asks(name string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.asked[name+":4506"]
+}
+
+// A peer that goes down and comes back is said to, and it is said once. Publishes come from another one only if it was
+// that which has gone.
+func TestPeerGoesAndComes(t *testing.T) {
+	inWorld(t, cluster("a", "b", "c"), map[string]behavior{"c": refuses}, func(w *world) {
+		w.after(time.Second, "a")
+		w.tells(1, "a b (c)") // the first answer ever decides
+		w.become(refuses, "b")
+		w.Nudge(false)
+		w.after(time.Second, "a")
+		w.tells(2, "a (b) (c)")
+		w.become(good, "b", "c")
+		w.Nudge(true)
+		w.after(2*again, "a")
+		w.tells(4, "a b c")
+		w.become(refuses, "a")
+		w.Nudge(false)
+		w.after(time.Second, "b")
+		if n := len(w.told); w.told[n-1].peers() != "(a) b c" || w.told[n-1].Master.Name != "b" {
+			t.Errorf("told %+v", w.told[n-1])
+		}
+		w.says(logrus.InfoLevel, "publishes come from another peer of the cluster", 1)
+		w.says(logrus.InfoLevel, "another master serves", 0)
+		if s := w.State(); !s.Cluster || s.Serving != "b" || s.Masters[0].Health != Down {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// Before anything is known of a peer it is as good as any.
+func TestPeersAreGoodUntilAsked(t *testing.T) {
+	inWorld(t, cluster("a", "b"), map[string]behavior{"a": mute, "b": mute}, func(w *world) {
+		w.tells(0, "a b")
+		w.after(6*time.Second, "a")
+		w.tells(2, "(a) (b)")
+		w.says(logrus.WarnLevel, "no peer of the cluster answers", 1)
+		w.says(logrus.WarnLevel, "no master answers", 0)
+		w.become(good, "b")
+		w.within(eager+2*again, "b")
+		w.says(logrus.InfoLevel, "a master of the list answers again", 1)
+	})
+}
+
+// A peer that is too busy for a probe is not dead as long as it answers others itself: what another one answers is of no
+// account.
+func TestBusyPeer(t *testing.T) {
+	inWorld(t, cluster("a", "b", "c"), nil, func(w *world) {
+		w.after(time.Second, "a")
+		w.has("c", Traffic{})
+		w.become(mute, "b", "c")
+		for i := range uint64(600) {
+			w.has("b", Traffic{Replies: i})
+			time.Sleep(time.Second)
+		}
+		w.tells(1, "a b (c)")
+		if s := w.State(); s.Masters[1].Paths[0].Failures != 0 {
+			t.Errorf("%+v", s.Masters[1])
+		}
+	})
+}
+
+// A name that does not resolve is of no account for a peer that is connected.
+func TestNamelessPeer(t *testing.T) {
+	inWorld(t, cluster("a", "b", "c"), nil, func(w *world) {
+		w.has("b", Traffic{Linked: true})
+		w.has("c", Traffic{})
+		w.become(nameless, "b", "c")
+		w.after(5*time.Minute, "a")
+		w.tells(1, "a b (c)")
+	})
+}
+
+// Requests at a peer that answers none of them have it asked, however much the others answer, and long before the next probe.
+func TestMutePeerWithRequests(t *testing.T) {
+	o := cluster("a", "b")
+	o.Interval = time.Hour
+	inWorld(t, o, nil, func(w *world) {
+		w.after(time.Second, "a")
+		w.has("b", Traffic{InFlight: 1, Replies: 7})
+		w.become(mute, "b")
+		for i := range uint64(24) {
+			w.has("a", Traffic{InFlight: 1, Replies: i})
+			time.Sleep(time.Second)
+		}
+		w.tells(1, "a (b)")
+		w.has("a", Traffic{})
+		w.after(0, "a")
+		before := w.asks("a")
+		w.after(50*time.Second, "a") // requests that are there still: once for each time-out
+		if n := w.asks("a") - before; n > 10 {
+			t.Errorf("a is asked %d times in 50 s, because b does not answer", n)
+		}
+	})
+}
+
+// When a peer is in doubt it is to be known of the others whether they can have its minions.
+func TestPeersAreAskedWhenOneIsInDoubt(t *testing.T) {
+	o := cluster("a", "b", "c")
+	o.Interval = time.Hour
+	inWorld(t, o, nil, func(w *world) {
+		w.after(time.Second, "a")
+		w.become(refuses, "b", "c")
+		w.paths[1][0].wake <- struct{}{}
+		w.after(time.Second, "a")
+		w.tells(2, "a (b) (c)")
+	})
+}
+
+// Requests to each peer take the path that is up, whether publishes come from it or not.
+func TestPathsToPeers(t *testing.T) {
+	inWorld(t, cluster("a", "b+c"), nil, func(w *world) {
+		w.after(time.Second, "a")
+		w.become(refuses, "b")
+		w.Nudge(false)
+		w.after(time.Second, "a")
+		w.tells(1, "a c")
+		if w.told[0].Spare {
+			t.Error("what is due by a path that is down is waited for")
+		}
+	})
+}
+
+// The list may become a cluster, and a cluster a list.
+func TestApplyCluster(t *testing.T) {
+	inWorld(t, failover("a", "b"), map[string]behavior{"b": refuses}, func(w *world) {
+		w.after(time.Second, "a")
+		w.tells(0, "")
+		w.Apply(cluster("a", "b", "d"))
+		w.tells(1, "a (b) d")
+		w.Apply(cluster("d", "b"))
+		w.tells(2, "d (b)")
+		w.Apply(failover("a", "b"))
+		w.tells(3, "")
+	})
+}
+
+// Peers with different keys are named once, not each time that minions authenticate at one and then at the other.
+func TestKeysOfPeers(t *testing.T) {
+	pem := func(of string) []byte { return []byte("-\n" + of + "\n-\n") }
+	inWorld(t, cluster("a", "b", "c"), nil, func(w *world) {
+		for range 3 {
+			for _, name := range []string{"a", "b", "c"} {
+				w.KeySeen(name+":4506", pem("of the cluster"))
+			}
+		}
+		w.says(logrus.WarnLevel, "public key", 0)
+		for range 3 {
+			w.KeySeen("b:4506", pem("its own"))
+			w.KeySeen("a:4506", pem("of the cluster"))
+		}
+		w.says(logrus.WarnLevel, "public key", 1)
+		for i, want := range []string{"of the cluster", "its own", "of the cluster"} {
+			if got := w.State().Masters[i].Key; got != fingerprint(pem(want)) {
+				t.Error(fmt.Sprint(i, " ", got))
+			}
+		}
+	})
+}
