@@ -177,8 +177,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	tasks.Go(func() error { return p.roads.run(ctx, p.options.keep) })
 	if p.options.CloseOnMasterLoss {
 		tasks.Go(func() error {
-			p.door.Attend(ctx, admission.Absence{After: p.options.MasterLossAfter, Master: p.master, Minion: isMinion})
-			return nil
+			return p.door.Attend(ctx, admission.Absence{After: p.options.MasterLossAfter, Master: p.master, Minion: isMinion})
 		})
 	}
 	err := tasks.Wait()

@@ -204,8 +204,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 			attending, leave := context.WithCancel(ctx) // not while draining
 			defer leave()
 			defer context.AfterFunc(alive, leave)()
-			p.door.Attend(attending, admission.Absence{After: p.options.MasterLossAfter, Master: p.master, Minion: isMinion})
-			return nil
+			return p.door.Attend(attending, admission.Absence{After: p.options.MasterLossAfter, Master: p.master, Minion: isMinion})
 		})
 	}
 	tasks.Go(func() error {

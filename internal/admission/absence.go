@@ -2,6 +2,7 @@ package admission
 
 import (
 	"context"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -31,8 +32,14 @@ type Absence struct {
 	Minion func(h reactor.Handler) bool
 }
 
-// Attend watches the master until ctx ends.
-func (d *Door) Attend(ctx context.Context, a Absence) {
+// Attend watches the master until ctx ends, and returns nil then. A panic below it is a [*reactor.PanicError], as one of a
+// loop is: it ends the channel and not the process.
+func (d *Door) Attend(ctx context.Context, a Absence) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &reactor.PanicError{Value: p, Stack: debug.Stack()}
+		}
+	}()
 	if a.Over <= 0 {
 		a.Over = farewellTime
 	}
@@ -56,7 +63,7 @@ func (d *Door) Attend(ctx context.Context, a Absence) {
 	for open, complained := true, false; ; {
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-check.C:
 		}
 		switch there, since := a.Master(); {

@@ -24,11 +24,13 @@ func (h *house) attend(over time.Duration) (there *atomic.Bool) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		h.Attend(ctx, Absence{
+		if err := h.Attend(ctx, Absence{
 			After: time.Millisecond, Over: over,
 			Master: func() (bool, time.Time) { return there.Load(), began },
 			Minion: func(h reactor.Handler) bool { _, ok := h.(*guest); return ok },
-		})
+		}); err != nil {
+			h.t.Error(err)
+		}
 	}()
 	h.t.Cleanup(func() {
 		cancel()

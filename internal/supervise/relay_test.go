@@ -64,6 +64,12 @@ type relay struct {
 
 func start(t *testing.T, o Options) *relay {
 	t.Helper()
+	return startClosing(t, o, 0)
+}
+
+// startClosing is start with on_master_loss: close; after 0 keeps the minions.
+func startClosing(t *testing.T, o Options, after time.Duration) *relay {
+	t.Helper()
 	r := &relay{
 		t: t, ended: make(chan error, 1), lives: map[string]*atomic.Int64{"publish": {}, "request": {}},
 		traps: map[string]*trap{"publish": {}, "request": {}},
@@ -80,6 +86,7 @@ func start(t *testing.T, o Options) *relay {
 	po := pubproxy.Options{
 		Listen: "127.0.0.1:0", HandshakeTimeout: patience, Master: link("publish", r.master.PublishAddr()), Loops: 2, HWM: 1000,
 		LogBytes: 1 << 20, MaxMessage: 1 << 20, MaxSubscriptions: 100, Log: log, Keep: o.KeepLink,
+		CloseOnMasterLoss: after > 0, MasterLossAfter: after,
 	}
 	publish, err := pubproxy.New(po)
 	if err != nil {
@@ -89,6 +96,7 @@ func start(t *testing.T, o Options) *relay {
 	ro := retproxy.Options{
 		Listen: "127.0.0.1:0", HandshakeTimeout: patience, Master: link("request", r.master.RequestAddr()), Loops: 2, MaxInFlight: 100,
 		RequestDeadline: patience, MaxMessage: 1 << 20, DrainTimeout: patience, Log: log, Keep: o.KeepLink,
+		CloseOnMasterLoss: after > 0, MasterLossAfter: after,
 	}
 	request, err := retproxy.New(ro)
 	if err != nil {
