@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"salt-broker/internal/sim"
 )
 
 // patience is how long a process may take for anything. Tests that fail take it, others never.
@@ -243,8 +246,7 @@ func (l *place) write(t *testing.T, further ...string) {
 	writeFile(t, filepath.Join(l.dir, "broker"), text+given)
 }
 
-// launchReady starts a broker and waits until it serves. When somebody has taken one of its ports since they were
-// chosen, it tries others.
+// launchReady starts a broker and waits until it serves.
 func launchReady(t *testing.T, args []string, further ...string) (*place, *process) {
 	t.Helper()
 	return launchReadyIn(t, nil, args, further...)
@@ -252,19 +254,14 @@ func launchReady(t *testing.T, args []string, further ...string) (*place, *proce
 
 func launchReadyIn(t *testing.T, env, args []string, further ...string) (*place, *process) {
 	t.Helper()
-	for range 5 {
-		l := newPlace(t, further...)
-		p := launchIn(t, env, exec.Command(program, append([]string{"-c", l.dir}, args...)...))
-		if p.servesOrTaken(t) {
-			return l, p
-		}
-	}
-	t.Fatal("every port is taken")
-	return nil, nil
+	l := newPlace(t, further...)
+	p := launchIn(t, env, exec.Command(program, append([]string{"-c", l.dir}, args...)...))
+	p.serves(t)
+	return l, p
 }
 
-// servesOrTaken waits until the broker serves; false when a port was taken.
-func (p *process) servesOrTaken(t *testing.T) bool {
+// serves waits until the broker serves.
+func (p *process) serves(t *testing.T) {
 	t.Helper()
 	timeout := time.After(patience)
 	for {
@@ -272,14 +269,11 @@ func (p *process) servesOrTaken(t *testing.T) bool {
 		ready, wrote := strings.Contains(p.notified.text.String(), "READY=1"), p.notified.wrote
 		p.notified.mu.Unlock()
 		if ready {
-			return true
+			return
 		}
 		select {
 		case <-wrote:
 		case <-p.ended:
-			if strings.Contains(p.stderr.String(), "is taken by another program") {
-				return false
-			}
 			t.Fatal("salt-broker has ended")
 		case <-timeout:
 			t.Fatal("salt-broker does not become ready")
@@ -287,17 +281,17 @@ func (p *process) servesOrTaken(t *testing.T) bool {
 	}
 }
 
-// freePorts asks the kernel for ports that nobody has.
+// freePorts are ports that nobody else gets before the test ends, whoever of its own listens on them and stops.
 func freePorts(t *testing.T, n int) []int {
 	t.Helper()
 	var ports []int
 	for range n {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		p, err := sim.KeepPort(netip.MustParseAddrPort("127.0.0.1:0"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer ln.Close()
-		ports = append(ports, ln.Addr().(*net.TCPAddr).Port)
+		t.Cleanup(p.Close)
+		ports = append(ports, int(p.Addr().Port()))
 	}
 	return ports
 }

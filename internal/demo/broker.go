@@ -30,6 +30,7 @@ type broker struct {
 	dir              string // its configuration
 	publish, request netip.AddrPort
 	status           netip.AddrPort
+	kept             []*sim.Port // those, until clear
 	pid              int
 	process          *os.Process
 	said             tail          // what it has written
@@ -45,13 +46,13 @@ func startBroker(ctx context.Context, program string, master *sim.Master) (*brok
 	if b.dir, err = os.MkdirTemp("", "salt-broker-demo-"); err != nil {
 		return nil, err
 	}
-	if err = freePorts(ctx, &b.publish, &b.request, &b.status); err == nil {
+	if err = b.keepPorts(&b.publish, &b.request, &b.status); err == nil {
 		if err = b.writeConfig(master); err == nil {
 			err = b.start(program)
 		}
 	}
 	if err != nil {
-		_ = os.RemoveAll(b.dir)
+		b.leave()
 		return nil, err
 	}
 	if err := b.awaitReady(ctx, master); err != nil {
@@ -65,16 +66,15 @@ func startBroker(ctx context.Context, program string, master *sim.Master) (*brok
 	return b, nil
 }
 
-// freePorts asks the kernel for ports that nobody has. Somebody may take them before the broker does: then it says so.
-func freePorts(ctx context.Context, ports ...*netip.AddrPort) error {
-	var listen net.ListenConfig
-	for _, p := range ports {
-		ln, err := listen.Listen(ctx, "tcp", "127.0.0.1:0")
+// keepPorts takes ports that nobody else gets before the broker does.
+func (b *broker) keepPorts(ports ...*netip.AddrPort) error {
+	for _, port := range ports {
+		kept, err := sim.KeepPort(netip.MustParseAddrPort("127.0.0.1:0"))
 		if err != nil {
 			return err
 		}
-		defer ln.Close() // when all are known, or they would be the same
-		*p = ln.Addr().(*net.TCPAddr).AddrPort()
+		b.kept = append(b.kept, kept)
+		*port = kept.Addr()
 	}
 	return nil
 }
@@ -189,6 +189,14 @@ func (b *broker) clear() {
 	case <-b.done:
 	default:
 		_ = b.stop()
+	}
+	b.leave()
+}
+
+// leave gives back what there is beside the process.
+func (b *broker) leave() {
+	for _, port := range b.kept {
+		port.Close()
 	}
 	_ = os.RemoveAll(b.dir)
 }

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"salt-broker/internal/reactor"
@@ -164,7 +165,22 @@ func listen(g *reactor.Group, address string, again netip.AddrPort, accept func(
 	if again.IsValid() {
 		address = again.String()
 	}
-	return g.Listen(context.Background(), reactor.ListenOptions{Address: address, Backlog: 4096, Accept: accept})
+	return whenFree(func() (*reactor.Listener, error) {
+		return g.Listen(context.Background(), reactor.ListenOptions{Address: address, Backlog: 4096, Accept: accept})
+	})
+}
+
+// whenFree takes a port that was ours until now. A process that is being started at that moment, by whichever goroutine,
+// has a copy of each of our sockets until it becomes another program: so long the port is taken.
+func whenFree[T any](take func() (T, error)) (T, error) {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(5 * time.Second); ; <-tick.C {
+		taken, err := take()
+		if !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(deadline) {
+			return taken, err
+		}
+	}
 }
 
 // Leave is Stop for a master that comes back: its ports are nobody else's meanwhile, and connecting to them is refused.
@@ -175,7 +191,7 @@ func (m *Master) Leave() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, addr := range []netip.AddrPort{m.publishAddr, m.requestAddr} {
-		p, err := KeepPort(addr)
+		p, err := whenFree(func() (*Port, error) { return KeepPort(addr) })
 		if err != nil {
 			m.givePortsUp()
 			return err

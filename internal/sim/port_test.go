@@ -43,3 +43,25 @@ func TestPortIsKept(t *testing.T) {
 		})
 	}
 }
+
+// TestPortOfAProcessThatIsBeingStarted: a copy of the listening socket is open for a moment after it was closed.
+func TestPortOfAProcessThatIsBeingStarted(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	child, err := ln.(*net.TCPListener).File()
+	must(t, err)
+	addr := ln.Addr().(*net.TCPAddr).AddrPort()
+	must(t, ln.Close())
+	tries := 0
+	p, err := whenFree(func() (*Port, error) {
+		if tries++; tries == 3 {
+			must(t, child.Close())
+		}
+		return KeepPort(addr)
+	})
+	must(t, err)
+	defer p.Close()
+	if tries != 3 {
+		t.Errorf("the port was free after %d tries", tries)
+	}
+}

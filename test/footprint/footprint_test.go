@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +21,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"salt-broker/internal/sim"
 	"salt-broker/internal/zmtp"
 )
 
@@ -206,13 +208,13 @@ func openFiles(t *testing.T) int {
 	return int(min(limit.Max, 1<<30))
 }
 
-// freePort asks the kernel for a port that nobody has.
+// freePort is a port that only who knows it gets until the test ends.
 func freePort(t *testing.T) int {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	p, err := sim.KeepPort(netip.MustParseAddrPort("127.0.0.1:0"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = ln.Close() }()
-	return ln.Addr().(*net.TCPAddr).Port
+	t.Cleanup(p.Close)
+	return int(p.Addr().Port())
 }

@@ -3,7 +3,6 @@ package hostile
 import (
 	"bufio"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -119,6 +118,29 @@ func (b *broker) stop() {
 	}
 }
 
+// processor returns for how long the process has run until now, and for how long it would have and others did: all its
+// threads together, proc(5).
+func (b *broker) processor() (ran, waited time.Duration) {
+	b.t.Helper()
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", b.run.Process.Pid))
+	if err != nil || len(threads) == 0 {
+		b.t.Fatalf("the threads of the broker: %d, %v", len(threads), err)
+	}
+	for _, thread := range threads {
+		text, err := os.ReadFile(thread)
+		if err != nil {
+			continue // it has ended meanwhile
+		}
+		var r, w time.Duration
+		if _, err := fmt.Sscan(string(text), &r, &w); err != nil {
+			b.t.Fatalf("%s: %q: %v", thread, text, err)
+		}
+		ran += r
+		waited += w
+	}
+	return ran, waited
+}
+
 // memory returns the process's resident memory, now and at most, in bytes.
 func (b *broker) memory() (now, most int64) {
 	b.t.Helper()
@@ -142,15 +164,15 @@ func inStatus(t *testing.T, status, field string) int64 {
 	return kB << 10
 }
 
-// freePort asks the kernel for a port that nobody has.
+// freePort is a port that only who knows it gets until the test ends.
 func freePort(t *testing.T) int {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	p, err := sim.KeepPort(netip.MustParseAddrPort("127.0.0.1:0"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = ln.Close() }()
-	return ln.Addr().(*net.TCPAddr).Port
+	t.Cleanup(p.Close)
+	return int(p.Addr().Port())
 }
 
 // until polls for what has no event to wait for.

@@ -144,7 +144,7 @@ func outage(t *testing.T, h herd) {
 	}
 
 	must(t, m.Start())
-	back := time.Now()
+	back, stood := time.Now(), watchStandstill(t)
 	before := m.Stats()
 	underWay := 0 // at most
 	must(t, minions.Await(within(t), func(s sim.MinionsStats) bool {
@@ -167,10 +167,10 @@ func outage(t *testing.T, h herd) {
 	if !long() { // of so few minions those of the last places are many, and until there are as many as a long way needs is most of it
 		mostStale, leastReached, limit = 0.03, 0.90, limit+2*time.Second+5*h.way
 	}
-	// Where the workers themselves were late, the machine is too busy for these clocks. Then the short form tells a dam and
-	// a livelock, which are ten times worse, from what is right, and leaves the rest to the long one.
+	// Where the workers themselves were late, or all stood still, the machine is too busy for these clocks. Then the short form
+	// tells a dam and a livelock, which are ten times worse, from what is right, and leaves the rest to the long one.
 	done := time.Duration(replies) * h.service / workers
-	if busy := took > done+done/2+5*h.way+time.Second; busy && !long() {
+	if busy := took > done+done/2+5*h.way+time.Second || stood.Sum() > 200*time.Millisecond; busy && !long() {
 		t.Log("the machine is too busy for narrow bounds")
 		mostStale, leastReached, limit = 0.25, 0.5, 10*h.work()+10*time.Second
 	}

@@ -169,3 +169,12 @@ func startMinions(t *testing.T, o sim.MinionsOptions) *sim.Minions {
 	})
 	return m
 }
+
+// watchStandstill watches until the test ends for how long this process stands still, and with it the proxies, the minions and
+// the master.
+func watchStandstill(t *testing.T) *sim.Standstill {
+	t.Helper()
+	p := sim.WatchStandstill()
+	t.Cleanup(p.Stop)
+	return p
+}

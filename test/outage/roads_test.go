@@ -13,6 +13,7 @@ import (
 const (
 	late = 250 * time.Millisecond // the far path
 	pace = 4 * time.Millisecond   // of publishes
+	hold = time.Second            // for those that are missing
 )
 
 // TestRoads: a master that two paths lead to, one late by 250 ms, publishes 250 times a second, and things happen to the
@@ -122,6 +123,7 @@ type site struct {
 	near, far *sim.Way
 	broker    *broker
 	minions   *sim.Minions
+	stood     *sim.Standstill
 	filtering bool
 	last      *sim.Job
 }
@@ -134,10 +136,10 @@ const siteMinions = 20
 func newSite(t *testing.T, filtering bool) site {
 	t.Helper()
 	m := startMaster(t, sim.MasterOptions{})
-	s := site{t: t, master: m, near: startWay(t, m.PublishAddr(), time.Millisecond), far: startWay(t, m.PublishAddr(), late)}
+	s := site{t: t, master: m, stood: watchStandstill(t), near: startWay(t, m.PublishAddr(), time.Millisecond), far: startWay(t, m.PublishAddr(), late)}
 	s.filtering, s.last = filtering, &sim.Job{}
 	set := defaults()
-	set.paths, set.hold = []*sim.Way{s.far, s.near}, time.Second
+	set.paths, set.hold = []*sim.Way{s.far, s.near}, hold
 	s.broker = startBroker(t, m, set)
 	eventually(t, "both paths are connected", func() bool { return connected(s.broker.publish.Stats()) == 2 })
 	s.minions = startMinions(t, sim.MinionsOptions{Count: siteMinions, Publish: s.broker.publish.Addr(), Filtering: filtering})
@@ -220,7 +222,12 @@ func (s site) check(first bool) {
 	t := s.t
 	t.Helper()
 	must(t, s.minions.AwaitArrived(within(t), s.last.Order, siteMinions))
-	got := s.minions.Stats()
+	got, stood := s.minions.Stats(), s.stood.Sum()
+	// In a pause the time runs out for which publishes are held for what is to come before them: that is lost then.
+	paused := s.stood.Longest() > hold/2
+	if paused {
+		got.Missed = 0
+	}
 	if got.Faults() != 0 || got.MissedAway != 0 || got.Cut != 0 {
 		t.Errorf("%d faults, the first: %v; %+v", got.Faults(), got.FirstFault, got)
 	}
@@ -230,14 +237,16 @@ func (s site) check(first bool) {
 		all = all.After(r.Publishes)
 		t.Logf("%s %+v", r.Link.Master, r.Publishes)
 	}
-	t.Logf("%d publishes, delivered after %v at most in half of them, %v in 99 of 100", stats.Publishes, got.Delivery.P50, got.Delivery.P99)
-	if published := s.master.Stats().Publishes; stats.Publishes != published || all.First != published || all.Late+all.Unknown != 0 {
+	t.Logf("%d publishes, delivered after %v at most in half of them, %v in 99 of 100; stood still for %v",
+		stats.Publishes, got.Delivery.P50, got.Delivery.P99, stood)
+	if published := s.master.Stats().Publishes; !paused && (stats.Publishes != published || all.First != published || all.Late+all.Unknown != 0) {
 		t.Errorf("%d were published, %d have gone out, of %+v", published, stats.Publishes, all)
 	}
-	if near := stats.Roads[1].Publishes.First; first && near < stats.Publishes*9/10 {
+	// After a pause that is longer than one path is late by, what came over both is read in any order.
+	if near := stats.Roads[1].Publishes.First; first && stood < late/2 && near < stats.Publishes*9/10 {
 		t.Errorf("the near path was first with %d of %d", near, stats.Publishes)
 	}
-	if first && got.Delivery.P50 > late/2 {
+	if first && got.Delivery.P50 > late/2+stood {
 		t.Errorf("half of the publishes took more than %v", got.Delivery.P50)
 	}
 }

@@ -48,6 +48,7 @@ func TestSlowMinions(t *testing.T) {
 		return took
 	}
 	publish(phase / 10) // what is made once
+	stood := watchStandstill(t)
 	alone := usual(publish(phase / 4))
 	before := heap()
 
@@ -93,7 +94,11 @@ func TestSlowMinions(t *testing.T) {
 	if q.Faults() != 0 || q.Cut != 0 || q.Failed != 0 || q.MissedAway != 0 {
 		t.Errorf("healthy minions suffered: %v, %+v", q.FirstFault, q)
 	}
-	if float64(together) > 1.5*float64(alone) {
+	most := 1.5
+	if stood.Sum() > 200*time.Millisecond { // others want the processors: tell only who waits for the slow from who does not
+		most = 4
+	}
+	if float64(together) > most*float64(alone) {
 		t.Errorf("healthy minions needed %v alone and %v beside slow ones", alone, together)
 	}
 	// What they had lost was missing, and nothing else was wrong.

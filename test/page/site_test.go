@@ -37,8 +37,7 @@ func startBroker(t *testing.T, master *sim.Master) *broker {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
-	b := &broker{t: t, run: exec.Command(program, "-c", dir)}
-	freePorts(t, &b.publish, &b.request, &b.status)
+	b := &broker{t: t, run: exec.Command(program, "-c", dir), publish: freePort(t), request: freePort(t), status: freePort(t)}
 	text := fmt.Sprintf("default_include: ''\nmaster: 127.0.0.1\nmaster_port: %d\nmaster_publish_port: %d\ninterface: 127.0.0.1\n"+
 		"publish_port: %d\nret_port: %d\nstatus_port: %d\nlog_file: ''\nlog_level: warning\nmax_open_files: 2000\n"+
 		"drain_timeout: 1\nrecon_default: 20\nrecon_max: 20\n", master.RequestAddr().Port(), master.PublishAddr().Port(),
@@ -83,17 +82,15 @@ func (b *broker) stop() {
 	}
 }
 
-// freePorts asks the kernel for ports that nobody has.
-func freePorts(t *testing.T, ports ...*netip.AddrPort) {
+// freePort is a port that only who knows it gets until the test ends.
+func freePort(t *testing.T) netip.AddrPort {
 	t.Helper()
-	for _, p := range ports {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer ln.Close() // when all are known, or they would be the same
-		*p = ln.Addr().(*net.TCPAddr).AddrPort()
+	p, err := sim.KeepPort(netip.MustParseAddrPort("127.0.0.1:0"))
+	if err != nil {
+		t.Fatal(err)
 	}
+	t.Cleanup(p.Close)
+	return p.Addr()
 }
 
 func startMaster(t *testing.T) *sim.Master {

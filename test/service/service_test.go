@@ -138,7 +138,7 @@ func (l *life) start() {
 	l.write(t, "/etc/salt/broker.d/operator.conf", "drain_timeout: 1\n")
 	// Less than the unit says, for a test's sake.
 	l.run("mkdir", "-p", "/run/systemd/system/"+unit+".d")
-	l.write(t, "/run/systemd/system/"+unit+".d/test.conf", "[Service]\nWatchdogSec=3s\n")
+	l.write(t, "/run/systemd/system/"+unit+".d/test.conf", "[Service]\nWatchdogSec=4s\n")
 	l.run("systemctl", "daemon-reload")
 	ln, err := net.Listen("tcp", requestPort.String())
 	if err != nil {
@@ -279,7 +279,7 @@ func (l *life) stuck() {
 	journal := len(l.journal())
 	release := sync.OnceFunc(l.hold(l.loop(pid)))
 	defer release()
-	for _, want := range []string{"stuck: the process will be ended and started again if that lasts for 3s", " do not turn", "Watchdog timeout"} {
+	for _, want := range []string{"stuck: the process will be ended and started again if that lasts for 4s", " do not turn", "Watchdog timeout"} {
 		eventually(t, "the journal says "+want, func() bool { return strings.Contains(l.journal()[journal:], want) })
 	}
 	release() // the end waits for each thread to say what it does

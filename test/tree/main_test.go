@@ -59,6 +59,14 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
+// watchStandstill watches until the test ends for how long this process stands still, and with it everything in the test.
+func watchStandstill(t *testing.T) *sim.Standstill {
+	t.Helper()
+	s := sim.WatchStandstill()
+	t.Cleanup(s.Stop)
+	return s
+}
+
 // broker is both channels, as the program runs them, on ports of its own.
 type broker struct {
 	t                *testing.T

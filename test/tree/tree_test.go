@@ -101,7 +101,8 @@ func (g *grove) works(when string) {
 		must(g.t, m.Await(within(g.t), func(s sim.MinionsStats) bool {
 			return s.Jobs == before[i].Jobs+jobs && s.Replies >= before[i].Replies+2*each
 		}))
-		if s := m.Stats(); s.Faults() > 0 {
+		// One that was published before all brokers had heard of all minions again (whole) may be missing, none since.
+		if s := m.Stats(); s.Faults() > s.Missed || s.Missed > before[i].Missed {
 			g.t.Fatalf("%s: minions of %s: %d faults, the first: %v", when, g.brokers[i].name, s.Faults(), s.FirstFault)
 		}
 	}
@@ -152,7 +153,8 @@ func TestRestartOfEachLevel(t *testing.T) {
 func TestHeartbeatsOfATree(t *testing.T) {
 	t.Parallel()
 	c := config.Default()
-	c.HeartbeatInterval, c.HeartbeatTimeout = 50*time.Millisecond, 500*time.Millisecond
+	c.HeartbeatInterval, c.HeartbeatTimeout = 50*time.Millisecond, 2*time.Second
+	stood := watchStandstill(t)
 	g := startGrove(t, c, true)
 	for _, m := range g.minions {
 		m.Rest()
@@ -160,14 +162,18 @@ func TestHeartbeatsOfATree(t *testing.T) {
 	dials := func(i int) uint64 { return g.brokers[i].dials() }
 	before := []uint64{dials(0), dials(1), dials(2)}
 	eventually(t, "heartbeats go both ways at each level", func() bool {
-		for i, b := range g.brokers {
+		for _, b := range g.brokers {
 			ret, pub := b.ret.Stats(), b.pub.Stats()
-			if ret.MasterBeats.PingsSent < 40 || ret.MinionBeats.PingsSent < 40 || pub.MasterBeats.PingsSent < 10 || pub.MinionBeats.PingsSent < 40 || dials(i) != before[i] {
+			if ret.MasterBeats.PingsSent < 40 || ret.MinionBeats.PingsSent < 40 || pub.MasterBeats.PingsSent < 10 || pub.MinionBeats.PingsSent < 40 {
 				return false
 			}
 		}
 		return true
 	})
+	if dials(0) != before[0] && stood.Sum() < c.HeartbeatTimeout/2 {
+		t.Error("the top has lost a master that answers")
+	}
+	before[0] = dials(0)
 	g.master.Mute(true)
 	eventually(t, "the top gives up its master", func() bool {
 		return dials(0) > before[0] && g.brokers[0].pub.Stats().Master.Connections > 1
@@ -185,6 +191,9 @@ func TestHeartbeatsOfATree(t *testing.T) {
 		m.Work()
 	}
 	g.works("after the master was silent")
+	if stood.Sum() > c.HeartbeatTimeout/2 {
+		return // everybody was silent
+	}
 	if dials(1) != before[1] || dials(2) != before[2] {
 		t.Error("a broker behind another one has lost its links")
 	}
@@ -199,13 +208,14 @@ func TestHeartbeatsOfATree(t *testing.T) {
 // nobody waits for, and the master is not given it.
 func TestOutageOfATree(t *testing.T) {
 	t.Parallel()
-	const herd = 200 // at each level
+	const herd, service, workers = 200, 5 * time.Millisecond, 5 // minions at each level; of the master
 	for _, keep := range []bool{false, true} {
 		t.Run(fmt.Sprint("connections are kept ", keep), func(t *testing.T) {
 			t.Parallel()
+			stood := watchStandstill(t)
 			var levels [3]atomic.Pointer[sim.Minions]
 			var stale atomic.Uint64
-			tr := startTree(t, sim.MasterOptions{ServiceTime: 5 * time.Millisecond, OnRequest: func(minion int, request uint64) {
+			tr := startTree(t, sim.MasterOptions{Workers: workers, ServiceTime: service, OnRequest: func(minion int, request uint64) {
 				if !levels[minion/herd].Load().Waits(minion, request) {
 					stale.Add(1)
 				}
@@ -240,8 +250,10 @@ func TestOutageOfATree(t *testing.T) {
 				must(t, levels[i].Load().Await(within(t), func(s sim.MinionsStats) bool { return s.Replies == herd }))
 			}
 			all := tr.master.Stats().Requests
-			t.Logf("%d requests came to the master, %d of them given up by then, for %d minions", all, stale.Load(), len(levels)*herd)
-			if stale.Load() > all/50 {
+			t.Logf("%d requests came to the master, %d of them given up by then, for %d minions; stood still for %v",
+				all, stale.Load(), len(levels)*herd, stood.Sum())
+			// What the master would have done in a pause may be given up after it.
+			if stale.Load() > all/50+uint64(workers*stood.Sum()/service) {
 				t.Errorf("%d of %d requests were given up when they came to the master", stale.Load(), all)
 			}
 			for _, b := range tr.brokers {
