@@ -719,6 +719,92 @@ func TestGivenUpAtPeers(t *testing.T) {
 	}
 }
 
+// TestAskedAnewAtAnotherPeer: what a minion has asked before is forgotten at a broker above when it asks anew, also where
+// that is not the broker at which its first request was.
+func TestAskedAnewAtAnotherPeer(t *testing.T) {
+	m := absentMaster(t)
+	tops := []*running{start(t, m), start(t, m)}
+	peers := []*saltMaster{{addr: tops[0].Addr().String()}, {addr: tops[1].Addr().String()}}
+	middle := start(t, m, of(peers...), func(o *Options) { o.MoveAfter = patience })
+	middle.connected()
+	p := dial(t, middle, as{})
+	for step, at := range []int{0, 1, 0} {
+		p.send(envelope(0, says(idsOf(at, 2, 1)[0], fmt.Sprint("step ", step))))
+		tops[at].waiting(1)
+		other := tops[1-at]
+		until(t, "what was asked before to be forgotten", func() bool {
+			return other.Stats().Waiting == 0 && other.Stats().Forgotten == uint64((step+1)/2) && middle.Stats().InFlight == 1
+		})
+	}
+	middle.consistent()
+}
+
+// TestNobodyIsOvertakenBeyondAShare: with more places what comes now waits behind what has waited beyond the share until now.
+func TestNobodyIsOvertakenBeyondAShare(t *testing.T) {
+	masters := newMasters(t, 2)
+	r := startCluster(t, masters, places(2))
+	r.connected()
+	broker, id := dial(t, r, as{socket: "DEALER"}), idsOf(0, 2, 1)[0]
+	broker.send(envelope(1, says(id, "at the master")))
+	first := masters[0].next()
+	broker.send(envelope(1, says(id, "beyond its share")))
+	r.waiting(1)
+	o := r.options
+	o.MaxInFlight = 20
+	r.Apply(o)
+	r.turned()
+	broker.send(envelope(1, says(id, "asked later")))
+	r.waiting(2)
+	first.answer([]byte("done"))
+	for _, want := range []string{"beyond its share", "asked later"} {
+		a := masters[0].next()
+		if got := a.text(); got != want {
+			t.Errorf("the master gets %q, want %q", got, want)
+		}
+		a.answer([]byte("done"))
+	}
+	r.balanced()
+	r.consistent()
+}
+
+// TestPeerIsBackBeforeItIsLeft: a peer that a reload puts in again while it answers what it had is another one from then on,
+// with links of its own, and does what it is told.
+func TestPeerIsBackBeforeItIsLeft(t *testing.T) {
+	masters := newMasters(t, 2)
+	r := startCluster(t, masters, places(2))
+	r.connected()
+	ids := idsOf(0, 2, 2)
+	held := r.fill(masters[0], ids)
+	with := r.options
+	without := with
+	without.Masters = with.Masters[1:]
+	r.Apply(without)
+	r.turned()
+	r.Apply(with)
+	if peers := r.Stats().Peers; len(peers) != 3 || !peers[0].Leaving || peers[0].InFlight != 2 || peers[2].Name != "a" || peers[2].Leaving {
+		t.Errorf("%+v", peers)
+	}
+	until(t, "its links", func() bool { s := r.Stats(); return len(s.Peers) == 3 && len(downLinks(s.Peers[2].Links)) == 0 })
+	r.turned()
+	p := dial(t, r, as{})
+	p.send(envelope(0, says(ids[0], "new"))) // there are places: those of before are the other one's
+	masters[0].next().answer([]byte("from it"))
+	p.hears("from it")
+	r.SetHealthy("a", false)
+	r.turned()
+	p.send(envelope(0, says(ids[0], "while it is down")))
+	masters[1].next().answer([]byte("from the other"))
+	p.hears("from the other")
+	for _, a := range held {
+		a.answer([]byte("what it had"))
+	}
+	until(t, "it to be left", func() bool { return len(r.Stats().Peers) == 2 })
+	if s := r.Stats(); s.LostWithLink != 0 || s.Unwanted != 0 {
+		t.Errorf("%+v", s)
+	}
+	r.consistent()
+}
+
 // consistent checks on each loop that what is counted is what there is.
 func (r *running) consistent() {
 	r.t.Helper()
