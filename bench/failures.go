@@ -35,6 +35,8 @@ type failure struct {
 const (
 	oneMaster  = "master: 127.0.0.1\n"
 	twoMasters = "master: [127.0.0.1, 127.0.0.2]\nmaster_type: failover\n"
+	cluster    = "master_type: cluster\nmaster: [127.0.0.1, 127.0.0.2, 127.0.0.3]\n"
+	drained    = "master_type: cluster\nmaster: [127.0.0.2, 127.0.0.3]\n"
 	twoPaths   = "master: [{name: m1, paths: [127.0.0.2, 127.0.0.3]}]\nmaster_alive_interval: 1\n"
 )
 
@@ -70,6 +72,25 @@ var failures = []failure{
 		settings: twoMasters + "master_failback: True\nmaster_failback_interval: 2\nmaster_alive_interval: 0.5\n",
 		before:   func(ctx context.Context, s *site) error { return errors.Join(s.kill(0), s.connected(ctx, 1, 1)) },
 		happens:  func(ctx context.Context, s *site) error { return errors.Join(s.revive(0), s.connected(ctx, 0, 1)) },
+	},
+	{
+		arrangement: "A cluster of three", event: "one peer killed", masters: 3, brokers: 1, settings: cluster,
+		happens: func(ctx context.Context, s *site) error { return errors.Join(s.kill(0), s.connected(ctx, 1, 1)) },
+	},
+	{
+		arrangement: "A cluster of three", event: "one peer mute, time-out of 1 s", masters: 3, brokers: 1, settings: cluster + "master_alive_timeout: 1\n",
+		happens: func(ctx context.Context, s *site) error { s.mute(0); return s.connected(ctx, 1, 1) },
+	},
+	{
+		arrangement: "A cluster of three", event: "that peer back", masters: 3, brokers: 1, settings: cluster,
+		before:  func(ctx context.Context, s *site) error { return errors.Join(s.kill(0), s.connected(ctx, 1, 1)) },
+		happens: func(ctx context.Context, s *site) error { return errors.Join(s.revive(0), s.asked(ctx, 0)) },
+	},
+	{
+		arrangement: "A cluster of three", event: "one peer taken out by a reload", masters: 3, brokers: 1, settings: cluster,
+		happens: func(ctx context.Context, s *site) error {
+			return errors.Join(s.brokers[0].reload(drained), s.left(ctx, 0))
+		},
 	},
 	{
 		arrangement: "Two roads", event: "the near one becomes late by 250 ms", masters: 1, paths: 2, brokers: 1, settings: twoPaths, before: nearAndFar,

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"salt-broker/internal/sim"
@@ -45,6 +46,7 @@ type siteBroker struct {
 	tools *tools
 	dir   string
 	ports Ports
+	rest  string // of its configuration, but for the settings
 	*process
 }
 
@@ -152,10 +154,10 @@ func (s *site) addBroker(above Ports, settings string) (*siteBroker, error) {
 	if b.ports, err = freePorts(); err != nil {
 		return nil, err
 	}
-	text := settings + fmt.Sprintf("default_include: ''\nmaster_publish_port: %d\nmaster_port: %d\ninterface: 127.0.0.1\npublish_port: %d\n"+
+	b.rest = fmt.Sprintf("default_include: ''\nmaster_publish_port: %d\nmaster_port: %d\ninterface: 127.0.0.1\npublish_port: %d\n"+
 		"ret_port: %d\nstatus_port: 0\nlog_file: ''\nlog_level: warning\nmax_open_files: 5000\n",
 		above.Publish, above.Request, b.ports.Publish, b.ports.Request)
-	if err := write(dir, "broker", text); err != nil {
+	if err := write(dir, "broker", settings+b.rest); err != nil {
 		return nil, err
 	}
 	if err := b.begin(); err != nil {
@@ -164,6 +166,11 @@ func (s *site) addBroker(above Ports, settings string) (*siteBroker, error) {
 	s.ends = append(s.ends, func() error { b.stop(); return nil })
 	s.brokers = append(s.brokers, b)
 	return b, nil
+}
+
+// reload has it take over other settings, some time soon.
+func (b *siteBroker) reload(settings string) error {
+	return errors.Join(write(b.dir, "broker", settings+b.rest), b.cmd.Process.Signal(syscall.SIGHUP))
 }
 
 func (b *siteBroker) begin() (err error) {
@@ -190,6 +197,17 @@ func (s *site) connected(ctx context.Context, master, links int) error {
 		err = errors.Join(err, s.brokers[0].said.err())
 	}
 	return err
+}
+
+// asked returns when a master gets requests.
+func (s *site) asked(ctx context.Context, master int) error {
+	before := s.masters[master].Stats().Requests
+	return s.masters[master].Await(ctx, func(is sim.MasterStats) bool { return is.Requests > before+siteMinions/10 })
+}
+
+// left returns when a master has no connections any more.
+func (s *site) left(ctx context.Context, master int) error {
+	return s.masters[master].Await(ctx, func(is sim.MasterStats) bool { return is.Subscribers+is.Requesters == 0 })
 }
 
 // publish has all masters publish the same numbers until the end.
