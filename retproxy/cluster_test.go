@@ -739,6 +739,33 @@ func TestAskedAnewAtAnotherPeer(t *testing.T) {
 	middle.consistent()
 }
 
+// TestTraceOfACluster: a broker says how many peers it has, and how many of them serve; one that is left is none of them.
+func TestTraceOfACluster(t *testing.T) {
+	masters := newMasters(t, 3)
+	r := startCluster(t, masters, places(2))
+	r.connected()
+	p := dial(t, r, as{minor: 1})
+	wants := func(peers, serving int) {
+		t.Helper()
+		r.turned()
+		p.send(AppendTrace(nil))
+		if h := p.traced(1)[0]; h.Peers != peers || h.Serving != serving || h.Next != NextMaster {
+			t.Errorf("%+v, want %d of %d", h, serving, peers)
+		}
+	}
+	wants(3, 3)
+	r.SetHealthy("b", false)
+	wants(3, 2)
+	r.fill(masters[0], idsOf(0, 3, 1)) // so it is not left at once
+	o := r.options
+	o.Masters = o.Masters[1:]
+	r.Apply(o)
+	wants(2, 1)
+	o.Masters = o.Masters[1:]
+	r.Apply(o)
+	wants(0, 0)
+}
+
 // TestNobodyIsOvertakenBeyondAShare: with more places what comes now waits behind what has waited beyond the share until now.
 func TestNobodyIsOvertakenBeyondAShare(t *testing.T) {
 	masters := newMasters(t, 2)

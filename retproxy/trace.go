@@ -40,6 +40,10 @@ type Hop struct {
 	Address string `json:"address,omitempty"`
 	// Next says what comes next on the way.
 	Next Next `json:"next"`
+	// Peers are how many masters it has, of which this is one, and Serving how many of them have the requests of their
+	// minions; both 0 where there is no cluster.
+	Peers   int `json:"peers,omitempty"`
+	Serving int `json:"serving,omitempty"`
 	// Since is for how long that has been so, in seconds, and Error why there is no connection.
 	Since float64 `json:"since_seconds"`
 	Error string  `json:"error,omitempty"`
@@ -105,6 +109,7 @@ func (m *minion) trace(data []byte) error {
 	up := l.wayFor(m, nil).ordinary // of several masters, that of requests without an id from here
 	h := up.hop()
 	h.Number = len(passed)/refBytes + 1
+	h.Peers, h.Serving = l.peers()
 	h.Name, h.Version = clipped(l.proxy.options.Name), clipped(l.proxy.options.Version)
 	switch {
 	case h.Next != NextBroker:
@@ -129,6 +134,23 @@ func (m *minion) trace(data []byte) error {
 	}
 	m.flow() // who only asks and never reads
 	return nil
+}
+
+// peers are how many masters of a cluster there are, and how many of them serve.
+func (l *lane) peers() (all, serving int) {
+	if l.only != nil {
+		return 0, 0
+	}
+	for _, w := range l.ways {
+		if w.leaving {
+			continue
+		}
+		all++
+		if w.serves.Load() {
+			serving++
+		}
+	}
+	return all, serving
 }
 
 // hop is what the link knows of the way from here.

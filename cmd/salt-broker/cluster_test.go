@@ -192,6 +192,8 @@ func TestCluster(t *testing.T) {
 	stdout, _ := untilExit(t, 0, c.place, "status")
 	says(t, "status", stdout, "A is down for ", "B is up for ", "C is up for ")
 	untilExit(t, 0, c.place, "health", "--master")
+	stdout, _ = untilExit(t, 0, c.place, "trace")
+	says(t, "trace", stdout, " Salt master, 2 of 3 serve ")
 
 	if err := c.masters[0].Start(); err != nil {
 		t.Fatal(err)

@@ -279,5 +279,9 @@ func (t *trace) verdict() error {
 	case t.master == 0:
 		return fmt.Errorf("the way ends behind %s: its master %s is connected and has not answered a ping within %v", name, at, t.timeout)
 	}
-	return t.line(len(t.hops)+1, h.Master, h.Address, "Salt master", t.master)
+	what := "Salt master"
+	if h.Peers > 0 {
+		what += fmt.Sprintf(", %d of %d serve", h.Serving, h.Peers)
+	}
+	return t.line(len(t.hops)+1, h.Master, h.Address, what, t.master)
 }
