@@ -18,6 +18,8 @@ func (s Stats) After(former Stats) Stats {
 	s.MinionBeats = s.MinionBeats.Plus(former.MinionBeats)
 	s.MasterBeats = s.MasterBeats.Plus(former.MasterBeats)
 	s.FanOut = s.FanOut.Plus(former.FanOut)
+	s.Warm = s.Warm.After(former.Warm)
+	s.Switches += former.Switches
 	s.Loops = slices.Clone(s.Loops)
 	for i := range min(len(s.Loops), len(former.Loops)) {
 		s.Loops[i] = s.Loops[i].After(former.Loops[i])
@@ -25,7 +27,7 @@ func (s Stats) After(former Stats) Stats {
 	s.Roads = slices.Clone(s.Roads)
 	for i := range s.Roads {
 		for _, f := range former.Roads {
-			if f.Link.Master == s.Roads[i].Link.Master {
+			if f.Peer == s.Roads[i].Peer && f.Link.Master == s.Roads[i].Link.Master {
 				s.Roads[i].Publishes = s.Roads[i].Publishes.After(f.Publishes)
 			}
 		}
@@ -50,6 +52,10 @@ func (s Stats) Ended() Stats {
 	s.Roads = slices.Clone(s.Roads)
 	for i := range s.Roads {
 		s.Roads[i].Publishes.Held, s.Roads[i].Publishes.Behind, s.Roads[i].Publishes.Placed = 0, 0, false
+	}
+	s.Peers = slices.Clone(s.Peers)
+	for i := range s.Peers {
+		s.Peers[i].Serves, s.Peers[i].Warm, s.Peers[i].Linked, s.Peers[i].Kept, s.Peers[i].KeptBytes = false, false, false, 0, 0
 	}
 	return s
 }

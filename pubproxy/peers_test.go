@@ -30,6 +30,7 @@ type publisher struct {
 
 	mu     sync.Mutex
 	link   net.Conn
+	held   bool        // it shakes no hands: see hold
 	events chan string // "+topic", "-topic" as they come; "link" for a new one
 }
 
@@ -61,7 +62,10 @@ func newPublisher(t *testing.T) *publisher {
 
 func (p *publisher) serve(nc net.Conn) {
 	defer func() { _ = nc.Close() }()
-	if err := shake(nc, zmtp.PUB, 1); err != nil {
+	p.mu.Lock()
+	held := p.held
+	p.mu.Unlock()
+	if held || shake(nc, zmtp.PUB, 1) != nil {
 		return
 	}
 	p.mu.Lock()

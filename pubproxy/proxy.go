@@ -52,6 +52,19 @@ type Options struct {
 	// Paths are the addresses of the master's publish port where it has several, each with a link of its own; empty: the one
 	// in Master. Publishes are taken over all of them at once, and each goes out once, in the master's order.
 	Paths []string
+	// Masters are the peers of a master cluster, in order, instead of Master and Paths: at least one. One of them serves, the
+	// first in order that is well, and as long as it is. The next one is kept warm. See Proxy.SetHealthy.
+	Masters []Peer
+	// MoveAfter is how long the peer that serves may be without a link until the warm one does. 0: DefaultMoveAfter.
+	MoveAfter time.Duration
+	// WarmOverlap is for how long before the last publish of the peer that serves the publishes of the warm one follow when
+	// that fails: more than the one may be behind the other. 0: DefaultWarmOverlap.
+	WarmOverlap time.Duration
+	// WarmKeep is how long a publish of the warm peer is kept at most. It should be more than it takes to see that a master
+	// publishes nothing any more. 0: DefaultWarmKeep.
+	WarmKeep time.Duration
+	// WarmBytes is how much of what the warm peer publishes is kept. 0: DefaultWarmBytes.
+	WarmBytes int64
 	// Hold is how long a publish of a path that has returned may wait for what a slower path still carries.
 	Hold time.Duration
 	// Keep runs what keeps a link to the master connected until ctx ends, and again when it fails, so that minions notice
@@ -85,7 +98,7 @@ type Proxy struct {
 	options  Options
 	group    *reactor.Group
 	door     *admission.Door
-	roads    *roads
+	feeds    *feeds
 	log      *publishLog
 	fanouts  []*fanout // by loop
 	upstream *upstream
@@ -110,8 +123,11 @@ type Stats struct {
 	MinionBeats   heartbeat.Counts // heartbeats with minions
 	MasterBeats   heartbeat.Counts // and with the master
 	Ends          map[string]uint64
-	Master        master.State // of a road that is connected, if one is; dials are those of all
-	Roads         []RoadStats
+	Master        master.State // of a road that is connected, if one is, to the peer that serves first; dials are those of all
+	Roads         []RoadStats  // to the peer that serves, and to the warm one
+	Peers         []PeerStats  // the masters in order; then one that serves and is not among Options.Masters any more
+	Warm          WarmCounts   // publishes of warm peers
+	Switches      uint64       // how often another peer began to serve
 	Loops         []reactor.LoopStats
 
 	// FanOut is how long it took from a publish's arrival until it was written to all minions of a loop that did not lag:
@@ -127,7 +143,7 @@ func New(o Options) (*Proxy, error) {
 	}
 	p := &Proxy{options: o, group: g, log: newPublishLog(o.LogBytes), ended: make(chan struct{})}
 	p.upstream = newUpstream(p, g.Loops()[0])
-	p.roads = newRoads(p.upstream, o)
+	p.feeds = newFeeds(p.upstream, o)
 	for _, l := range g.Loops() {
 		p.fanouts = append(p.fanouts, newFanout(p, l))
 	}
@@ -174,7 +190,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 		defer p.closeAccounts()
 		return p.group.Run(ctx)
 	})
-	tasks.Go(func() error { return p.roads.run(ctx, p.options.keep) })
+	tasks.Go(func() error { return p.feeds.run(ctx, p.options.keep) })
 	if p.options.CloseOnMasterLoss {
 		tasks.Go(func() error {
 			return p.door.Attend(ctx, admission.Absence{After: p.options.MasterLossAfter, Master: p.master, Minion: isMinion})
@@ -196,7 +212,7 @@ func (p *Proxy) closeAccounts() {
 
 // master says whether the master is there: minions would get its publishes.
 func (p *Proxy) master() (there bool, since time.Time) {
-	s := p.roads.best()
+	s, _ := p.feeds.links()
 	return s.Connected, s.Since
 }
 
@@ -216,10 +232,12 @@ func (p *Proxy) Stats() Stats {
 		MinionBeats:   p.door.Heartbeats(),
 		MasterBeats:   p.upstream.watch.Counts(),
 		Ends:          p.door.Counts(),
-		Master:        p.roads.best(),
-		Roads:         p.roads.stats(),
+		Peers:         p.upstream.peers(),
+		Warm:          p.upstream.warmCounts.load(),
+		Switches:      p.upstream.switches.Load(),
 		Loops:         p.group.Stats(),
 	}
+	s.Master, s.Roads = p.feeds.links()
 	for _, f := range p.fanouts {
 		s.Minions += int(f.minions.Load())
 		s.Behind += int(f.lagging.Load())

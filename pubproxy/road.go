@@ -16,9 +16,9 @@ const tellBytes = 32 << 10
 
 // road is a SUB link to the master by one of its addresses. It outlives its connections.
 type road struct {
-	upstream *upstream
-	index    int // in merge
-	link     *master.Link
+	feed  *feed
+	index int // in merge
+	link  *master.Link
 
 	// Owned by the loop.
 	untold  map[string]struct{} // prefixes of which the master does not know yet that they came or went
@@ -32,7 +32,7 @@ type road struct {
 
 // serve hands a live link to the loop and waits for its end.
 func (r *road) serve(ctx context.Context, nc net.Conn, v zmtp.Version) error {
-	ended, loop := make(chan error, 1), r.upstream.loop
+	ended, loop := make(chan error, 1), r.feed.upstream.loop
 	if !loop.Post(func() { r.adopt(nc, v, ended) }) {
 		_ = nc.Close()
 		return reactor.ErrStopped
@@ -43,7 +43,7 @@ func (r *road) serve(ctx context.Context, nc net.Conn, v zmtp.Version) error {
 	select {
 	case err := <-ended:
 		return err
-	case <-r.upstream.proxy.ended:
+	case <-r.feed.upstream.proxy.ended:
 		return reactor.ErrStopped
 	}
 }
@@ -60,7 +60,8 @@ func (r *road) adopt(nc net.Conn, v zmtp.Version, ended chan<- error) {
 	if r.conn != nil { // cannot be: a link is served until it has ended
 		r.conn.Close(io.EOF)
 	}
-	u := r.upstream
+	f := r.feed
+	u := f.upstream
 	c, err := u.loop.Adopt(nc, r)
 	if err != nil {
 		ended <- err
@@ -75,8 +76,8 @@ func (r *road) adopt(nc net.Conn, v zmtp.Version, ended chan<- error) {
 	if v.AtLeast(3, 1) {
 		u.watch.Add(c)
 	}
-	if u.merge != nil {
-		u.merge.Begin(r.index, u.loop.Now())
+	if f.merge != nil {
+		f.merge.Begin(r.index, u.loop.Now())
 	}
 	var all []byte
 	for topic := range u.union {
@@ -85,6 +86,7 @@ func (r *road) adopt(nc net.Conn, v zmtp.Version, ended chan<- error) {
 	if len(all) > 0 {
 		r.send(all)
 	}
+	f.linked(+1)
 }
 
 // changed notes that a prefix has come into the union, or gone.
@@ -103,7 +105,7 @@ func (r *road) changed(topic string) {
 	r.order = append(r.order, topic)
 	if !r.telling {
 		r.telling = true
-		r.upstream.loop.Post(r.tell)
+		r.feed.upstream.loop.Post(r.tell)
 	}
 }
 
@@ -125,7 +127,22 @@ func (r *road) tidy() {
 // news appends what the master has to know of a prefix. It is a message, which is the form of ZMTP 3.0 that every master
 // takes: the handshake said 3.0 for us.
 func (r *road) news(dst []byte, topic string) []byte {
-	return zmtp.AppendSubscription(dst, []byte(topic), r.upstream.union[topic] == 0)
+	return zmtp.AppendSubscription(dst, []byte(topic), r.feed.upstream.union[topic] == 0)
+}
+
+// pause stops reading from a road of which too much is held, or ends that. It is not watched meanwhile.
+func (r *road) pause(full bool) {
+	r.full = full
+	watch := r.feed.upstream.watch
+	if full {
+		watch.Remove(r.conn)
+		r.conn.PauseRead()
+		return
+	}
+	r.conn.ResumeRead()
+	if r.stream.Version().AtLeast(3, 1) {
+		watch.Add(r.conn)
+	}
 }
 
 // tell sends the master what it does not know yet, once a turn, as much of it as does not keep others waiting. What comes
@@ -135,7 +152,7 @@ func (r *road) tell() {
 	if r.conn == nil || r.conn.Closed() || len(r.untold) == 0 {
 		return
 	}
-	loop := r.upstream.loop
+	loop := r.feed.upstream.loop
 	p := loop.Get(tellBytes)
 	var told []string
 	looked := 0
@@ -180,11 +197,11 @@ func (r *road) send(p []byte) {
 
 // Received implements reactor.Handler.
 func (r *road) Received(c *reactor.Conn, p []byte) error {
-	u := r.upstream
+	u := r.feed.upstream
 	u.watch.Alive(c)
 	err := r.stream.Feed(p, &u.limits, r)
-	if u.merge != nil {
-		u.settled()
+	if r.feed.merge != nil {
+		r.feed.settled()
 	}
 	u.tell()
 	return err
@@ -198,14 +215,16 @@ func (r *road) HalfClosed(c *reactor.Conn) { c.Close(io.EOF) }
 
 // Closed implements reactor.Handler.
 func (r *road) Closed(_ *reactor.Conn, reason error) {
-	u := r.upstream
+	f := r.feed
+	u := f.upstream
 	r.stream.Release(&u.limits)
 	r.conn = nil
-	if u.merge != nil {
-		u.merge.End(r.index, u.loop.Now())
-		u.settled()
+	if f.merge != nil {
+		f.merge.End(r.index, u.loop.Now())
+		f.settled()
 		u.tell()
 	}
+	f.linked(-1)
 	r.ended <- reason
 }
 
@@ -223,12 +242,12 @@ func (r *road) Ready(zmtp.Ready) error { return nil }
 
 // Message implements zmtp.Sink: a publish.
 func (r *road) Message(msg []byte) error {
-	u := r.upstream
-	if u.merge == nil {
-		u.publish(msg)
+	f := r.feed
+	if f.merge == nil {
+		f.publish(msg)
 		return nil
 	}
-	u.merge.Deliver(r.index, msg, u.loop.Now())
+	f.merge.Deliver(r.index, msg, f.upstream.loop.Now())
 	return nil
 }
 
@@ -241,16 +260,17 @@ func (r *road) Command(name, data []byte) error {
 		if err != nil {
 			return err
 		}
-		r.upstream.watch.Pinged()
+		r.feed.upstream.watch.Pinged()
 		return r.conn.Write(answer)
 	case zmtp.CommandPong:
-		r.upstream.watch.Ponged()
+		r.feed.upstream.watch.Ponged()
 	}
 	return nil
 }
 
-// RoadStats is a snapshot of one road to the master.
+// RoadStats is a snapshot of one road to a master.
 type RoadStats struct {
+	Peer      string // Peer.Name of the master
 	Link      master.State
 	Publishes merge.Counts // what became of those that it brought; with one road nothing is counted here
 }

@@ -151,7 +151,7 @@ func TestRoadsFull(t *testing.T) {
 	most := merge.HeldBytes/size + 1
 	became(t, p, a, "much waits", func(c merge.Counts) bool { return c.Held >= most-1 })
 	paused := make(chan bool)
-	p.upstream.loop.Post(func() { paused <- p.upstream.roads[0].full })
+	p.upstream.loop.Post(func() { paused <- p.upstream.first.roads[0].full })
 	if held := p.Stats().Roads[0].Publishes.Held; !<-paused || held > most {
 		t.Errorf("%d are held", held)
 	}
@@ -194,7 +194,7 @@ func TestApplyRoads(t *testing.T) {
 	p.Apply(o)
 	eventually(t, p, "only c", func(s Stats) bool { return len(s.Roads) == 1 && s.Roads[0].Link.Master == c.address() })
 	eventually(t, p, "b is left", func(Stats) bool {
-		return !p.roads.list()[0].link.State().Connected || !p.roads.list()[1].link.State().Connected
+		return !p.feeds.all[0].list()[0].link.State().Connected || !p.feeds.all[0].list()[1].link.State().Connected
 	})
 	c.send(of(6))
 	minion.expect(of(6))
@@ -218,7 +218,7 @@ func TestApplyRoads(t *testing.T) {
 		default:
 		}
 	}
-	if s := p.Stats(); s.Publishes != 9 || s.Minions != 1 || len(p.roads.list()) != 3 {
+	if s := p.Stats(); s.Publishes != 9 || s.Minions != 1 || len(p.feeds.all[0].list()) != 3 {
 		t.Errorf("%+v", s)
 	}
 }

@@ -5,13 +5,12 @@ import (
 	"time"
 
 	"salt-broker/internal/heartbeat"
-	"salt-broker/internal/merge"
 	"salt-broker/internal/reactor"
 	"salt-broker/internal/zmtp"
 )
 
-// upstream is the side of the master: its roads, which fill the log, and the union of what the loops' minions have
-// subscribed to. It lives on one loop.
+// upstream is the side of the master: what it publishes, which fills the log, and the union of what the loops' minions
+// have subscribed to. It lives on one loop. The master may be the peers of a cluster.
 type upstream struct {
 	proxy *Proxy
 	loop  *reactor.Loop
@@ -20,18 +19,22 @@ type upstream struct {
 	limits zmtp.Limits
 	watch  *heartbeat.Watch
 	union  map[string]int // prefixes, and how many loops have minions with them
-	roads  []*road        // by their index; those that are not used any more have no connection
-	merge  *merge.Merge   // nil: there is one road, and there never were more
-	due    *reactor.Timer // for what merge holds
-	warned uint64         // publishes of which it has been said that they came too late
-	warnAt time.Duration  // when that may be said again
+	feeds  []*feed        // the masters in order; then those that are left, as long as there are links to them
+	first  *feed          // it serves: its publishes go into the log
+	second *feed          // it is warm: its publishes are kept; nil: there is none
+	aging  *reactor.Timer // for what has been kept long enough; nil: nothing ever was
 	grown  bool           // the log has, since the loops were told
 
+	moveAfter, overlap, keepFor time.Duration // see Options
+	keepBytes                   int64
+
 	// Shared.
-	merged   atomic.Pointer[merge.Merge] // merge, for its counts
-	topics   atomic.Int64
-	messages atomic.Uint64
-	bytes    atomic.Uint64
+	topics     atomic.Int64
+	messages   atomic.Uint64
+	bytes      atomic.Uint64
+	warmCounts warmCounts
+	switches   atomic.Uint64 // of the peer that serves
+	shown      atomic.Pointer[[]shown]
 }
 
 func newUpstream(p *Proxy, l *reactor.Loop) *upstream {
@@ -69,8 +72,10 @@ func (u *upstream) count(topic string, by int) {
 	if (before == 0) == (after == 0) {
 		return
 	}
-	for _, r := range u.roads {
-		r.changed(topic)
+	for _, f := range u.feeds {
+		for _, r := range f.roads {
+			r.changed(topic)
+		}
 	}
 }
 

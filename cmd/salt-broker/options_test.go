@@ -46,8 +46,13 @@ var elsewhere = map[string]string{
 
 // others are options that no key is for alone, and what has them set.
 var others = map[string]string{
-	"pub.Paths": "several paths to the master: TestPathsReachTheChannels",
-	"ret.Spare": "a path that is left for a quicker one: TestPaths",
+	"pub.Paths":       "several paths to the master: TestPathsReachTheChannels",
+	"pub.Masters":     "the peers of a cluster, not wired yet: pubproxy's cluster_test.go",
+	"pub.MoveAfter":   "likewise",
+	"pub.WarmOverlap": "likewise",
+	"pub.WarmKeep":    "likewise",
+	"pub.WarmBytes":   "likewise",
+	"ret.Spare":       "a path that is left for a quicker one: TestPaths",
 }
 
 // reaches says which options a key reaches, and how.

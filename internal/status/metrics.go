@@ -310,6 +310,56 @@ var metrics = []metric{
 		},
 	},
 	{
+		name: "salt_broker_publish_peer_serves", kind: "gauge", labels: []string{"peer"},
+		help: "1: the publishes of this peer of the cluster go to minions; 0: another one's do.",
+		values: func(n *numbers, emit emit) {
+			eachPublisher(n, func(p pubproxy.PeerStats) { emit(oneIf(p.Serves), p.Name) })
+		},
+	},
+	{
+		name: "salt_broker_publish_peer_warm", kind: "gauge", labels: []string{"peer"},
+		help: "1: there is a link to this peer of the cluster, and its publishes are kept in case the one that serves fails; 0: not so.",
+		values: func(n *numbers, emit emit) {
+			eachPublisher(n, func(p pubproxy.PeerStats) { emit(oneIf(p.Warm && p.Linked), p.Name) })
+		},
+	},
+	{
+		name: "salt_broker_publish_peer_kept", kind: "gauge", labels: []string{"peer"},
+		help: "Publishes of this peer of the cluster that are kept for that.",
+		values: func(n *numbers, emit emit) {
+			eachPublisher(n, func(p pubproxy.PeerStats) { emit(float64(p.Kept), p.Name) })
+		},
+	},
+	{
+		name: "salt_broker_publish_peer_kept_bytes", kind: "gauge", labels: []string{"peer"},
+		help: "Bytes of these publishes.",
+		values: func(n *numbers, emit emit) {
+			eachPublisher(n, func(p pubproxy.PeerStats) { emit(float64(p.KeptBytes), p.Name) })
+		},
+	},
+	{
+		name: "salt_broker_publish_peer_changes_total", kind: "counter",
+		help:   "How often another peer of the cluster began to serve publishes.",
+		values: func(n *numbers, emit emit) { emit(float64(n.publish.Switches)) },
+	},
+	{
+		name: "salt_broker_warm_publishes_total", kind: "counter",
+		help:   "Publishes that came from the peer of the cluster that is kept warm.",
+		values: func(n *numbers, emit emit) { emit(float64(n.publish.Warm.Kept)) },
+	},
+	{
+		name: "salt_broker_warm_publishes_gone_total", kind: "counter", labels: []string{"outcome"},
+		help: "Of these: what became of them.",
+		values: func(n *numbers, emit emit) {
+			w := n.publish.Warm
+			emit(float64(w.Replayed), "replayed")
+			emit(float64(w.Passed), "passed")
+			emit(float64(w.Old), "old")
+			emit(float64(w.Full), "full")
+			emit(float64(w.Left), "left")
+		},
+	},
+	{
 		name: "salt_broker_publish_fanout_seconds", kind: "histogram",
 		help:  "Time from a publish's arrival until all minions of a loop have it, but for those that lag; once for each loop.",
 		times: func(n *numbers) latency.Histogram { return n.publish.FanOut },
@@ -471,7 +521,7 @@ func sumOf(links []master.State, of func(l master.State) uint64) float64 {
 	return float64(sum)
 }
 
-// publishLinks are the links of the publish channel: one, or one for each path to the master.
+// publishLinks are the links of the publish channel: one, or one for each path to the master, and to the warm peer.
 func publishLinks(p *pubproxy.Stats) []master.State {
 	if len(p.Roads) < 2 {
 		return []master.State{p.Master}
@@ -509,13 +559,25 @@ func eachOfCluster(n *numbers, fn func(p retproxy.PeerStats)) {
 	}
 }
 
-// eachRoad calls fn for the paths to the master, where it has several.
+// eachPublisher calls fn for the peers of a cluster, as the publish channel has them.
+func eachPublisher(n *numbers, fn func(p pubproxy.PeerStats)) {
+	for _, p := range n.publish.Peers {
+		if p.Name != "" { // else it is the master, and there is no cluster
+			fn(p)
+		}
+	}
+}
+
+// eachRoad calls fn for the paths to each master that has several.
 func eachRoad(n *numbers, fn func(path string, c merge.Counts)) {
-	if len(n.publish.Roads) < 2 {
-		return
+	roads := map[string]int{}
+	for _, r := range n.publish.Roads {
+		roads[r.Peer]++
 	}
 	for _, r := range n.publish.Roads {
-		fn(r.Link.Master, r.Publishes)
+		if roads[r.Peer] > 1 {
+			fn(r.Link.Master, r.Publishes)
+		}
 	}
 }
 

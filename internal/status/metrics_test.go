@@ -259,7 +259,7 @@ func TestReasonsFromTheStart(t *testing.T) {
 // bounded are the labels that there may be, and what bounds the number of their values. A peer can make up none.
 var bounded = map[string]string{
 	"channel": "two", "side": "two", "direction": "four", "reason": "constants", "loop": "the key loops",
-	"version": "one", "commit": "one", "go_version": "one", "result": "two", "outcome": "four",
+	"version": "one", "commit": "one", "go_version": "one", "result": "two", "outcome": "five",
 	"master": "the key master, 64", "peer": "the key master, 64", "path": "the key master, 16 for each of them",
 }
 
@@ -329,8 +329,13 @@ func TestEveryNumberIsSeen(t *testing.T) {
 			if field.Name == "Roads" {
 				b.publish.Roads = twoRoads()
 			}
-			if field.Name == "Peers" {
+			switch {
+			case field.Name == "Peers" && name == "publish":
+				b.publish.Peers = twoPublishers()
+			case field.Name == "Peers":
 				b.request.Peers = threePeers()
+			case field.Name == "Warm":
+				b.publish.Warm.Kept = 1
 			}
 			if field.Name == "LostToLog" { // of which those are a part
 				stats(b).FieldByName("Lost").SetUint(1000003)
@@ -385,6 +390,54 @@ func TestPeers(t *testing.T) {
 	}
 	if p := lookedAt(t, b, 0).Request.Peers; len(p) != 3 || p[0] != (Peer{"a", true, 4, 6, 34}) {
 		t.Errorf("%+v", p)
+	}
+}
+
+// twoPublishers are a cluster of which each number is another.
+func twoPublishers() []pubproxy.PeerStats {
+	return []pubproxy.PeerStats{
+		{Name: "a", Serves: true, Linked: true},
+		{Name: "b", Warm: true, Healthy: true, Linked: true, Kept: 2, KeptBytes: 3},
+		{Name: "c", Warm: true, Kept: 4},
+	}
+}
+
+// Which peer's publishes go to minions, and what is kept of the next one's, is seen where there is a cluster.
+func TestPublishers(t *testing.T) {
+	b := healthy()
+	b.publish.Peers = []pubproxy.PeerStats{{Serves: true}}
+	if metrics, _ := seen(t, b); strings.Contains(metrics, "salt_broker_publish_peer_serves{") || len(lookedAt(t, b, 0).Publish.Peers) != 0 {
+		t.Error("one master is no peer")
+	}
+	b.publish.Peers, b.publish.Switches = twoPublishers(), 5
+	b.publish.Warm = pubproxy.WarmCounts{Kept: 21, Replayed: 1, Passed: 2, Old: 3, Full: 4, Left: 6}
+	got := samples(t, b)
+	for _, want := range []string{
+		`salt_broker_publish_peer_serves{peer="a"} 1`, `salt_broker_publish_peer_serves{peer="b"} 0`,
+		`salt_broker_publish_peer_warm{peer="a"} 0`, `salt_broker_publish_peer_warm{peer="b"} 1`, `salt_broker_publish_peer_warm{peer="c"} 0`,
+		`salt_broker_publish_peer_kept{peer="b"} 2`, `salt_broker_publish_peer_kept_bytes{peer="b"} 3`,
+		`salt_broker_publish_peer_changes_total 5`, `salt_broker_warm_publishes_total 21`,
+		`salt_broker_warm_publishes_gone_total{outcome="replayed"} 1`, `salt_broker_warm_publishes_gone_total{outcome="passed"} 2`,
+		`salt_broker_warm_publishes_gone_total{outcome="old"} 3`, `salt_broker_warm_publishes_gone_total{outcome="full"} 4`,
+		`salt_broker_warm_publishes_gone_total{outcome="left"} 6`,
+	} {
+		if !slices.Contains(got, want) {
+			t.Errorf("no %s", want)
+		}
+	}
+	p := lookedAt(t, b, 0).Publish
+	if len(p.Peers) != 3 || p.Peers[1] != (Publisher{"b", false, true, true, true, 2, 3}) || p.SwitchesTotal != 5 || p.Warm != (Warm{21, 1, 2, 3, 4, 6}) {
+		t.Errorf("%+v, %d, %+v", p.Peers, p.SwitchesTotal, p.Warm)
+	}
+}
+
+// The paths of peers that have one each are none of several.
+func TestRoadsOfPeers(t *testing.T) {
+	b := healthy()
+	b.publish.Roads = twoRoads()
+	b.publish.Roads[0].Peer, b.publish.Roads[1].Peer = "a", "b"
+	if metrics, _ := seen(t, b); strings.Contains(metrics, "salt_broker_path_") || len(lookedAt(t, b, 0).Publish.Brought) != 0 {
+		t.Error("each has one path")
 	}
 }
 

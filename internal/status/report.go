@@ -11,6 +11,7 @@ import (
 	"salt-broker/internal/masters"
 	"salt-broker/internal/merge"
 	"salt-broker/internal/reactor"
+	"salt-broker/pubproxy"
 	"salt-broker/retproxy"
 )
 
@@ -152,6 +153,31 @@ type Publish struct {
 	FanOut        Times  `json:"fanout"`
 	// Brought is what the paths to the master have brought; empty where it has one path only.
 	Brought []Brought `json:"brought"`
+	// Peers are those of a cluster; empty where there is none.
+	Peers         []Publisher `json:"peers"`
+	SwitchesTotal uint64      `json:"switches_total"`
+	Warm          Warm        `json:"warm"`
+}
+
+// Publisher is what the publish channel has to do with a peer of a cluster.
+type Publisher struct {
+	Name      string `json:"name"`
+	Serves    bool   `json:"serves"`
+	Warm      bool   `json:"warm"`
+	Healthy   bool   `json:"healthy"`
+	Linked    bool   `json:"up"`
+	Kept      int    `json:"kept"`
+	KeptBytes int64  `json:"kept_bytes"`
+}
+
+// Warm is what became of the publishes of the peer of a cluster that is kept warm.
+type Warm struct {
+	Kept     uint64 `json:"kept_total"`
+	Replayed uint64 `json:"replayed_total"`
+	Passed   uint64 `json:"passed_total"`
+	Old      uint64 `json:"old_total"`
+	Full     uint64 `json:"full_total"`
+	Left     uint64 `json:"left_total"`
 }
 
 // Brought is what became of the publishes that one path to the master has brought.
@@ -242,6 +268,7 @@ func (s *Server) report(ctx context.Context) Report {
 			DroppedTotal: Losses{p.Lost - min(p.LostToLog, p.Lost), p.LostToLog},
 			FanOut:       TimesOf(p.FanOut),
 			Brought:      broughtOf(n),
+			Peers:        publishersOf(n), SwitchesTotal: p.Switches, Warm: Warm(p.Warm),
 		},
 		Request: Request{
 			Channel: Channel{
@@ -270,6 +297,12 @@ func peersOf(n *numbers) (peers []Peer) {
 	eachOfCluster(n, func(p retproxy.PeerStats) {
 		peers = append(peers, Peer{Name: p.Name, Serves: p.Serves && !p.Leaving, Waiting: p.Waiting, InFlight: p.InFlight, Replies: p.Replies})
 	})
+	return peers
+}
+
+func publishersOf(n *numbers) []Publisher {
+	peers := []Publisher{}
+	eachPublisher(n, func(p pubproxy.PeerStats) { peers = append(peers, Publisher(p)) })
 	return peers
 }
 

@@ -1,0 +1,429 @@
+package pubproxy
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
+)
+
+// peersOf makes a list of these publishers, each named after its place among all: a, b and so on.
+func peersOf(o Options, all []*publisher, places ...int) (peers []Peer) {
+	for _, i := range places {
+		to := o.Master
+		to.Address = all[i].address()
+		peers = append(peers, Peer{Name: string(rune('a' + i)), Master: to})
+	}
+	return peers
+}
+
+// startCluster starts a proxy in front of so many peers, and a minion. Those beyond the second have no link.
+func startCluster(t *testing.T, count int, change func(o *Options)) (p *Proxy, all []*publisher, minion *subscriber) {
+	t.Helper()
+	var places []int
+	for i := range count {
+		all, places = append(all, newPublisher(t)), append(places, i)
+	}
+	p = start(t, "", func(o *Options) {
+		o.Masters = peersOf(*o, all, places...)
+		o.MoveAfter, o.WarmOverlap, o.WarmKeep = time.Hour, time.Hour, time.Hour
+		if change != nil {
+			change(o)
+		}
+	})
+	all[0].expect("link")
+	all[1].expect("link")
+	minion = connect(t, p, 1, "")
+	all[0].expect("+")
+	all[1].expect("+")
+	return p, all, minion
+}
+
+// by are publishes of a peer, given by its place: jobs have the same numbers everywhere, and no bytes in common.
+func by(peer int, jobs ...int) (all []byte) {
+	for _, i := range jobs {
+		all = append(all, message("", peer*1000+i, 100)...)
+	}
+	return all
+}
+
+// keeps waits until so many publishes of the warm peer are kept.
+func keeps(t *testing.T, p *Proxy, n int) {
+	t.Helper()
+	eventually(t, p, fmt.Sprint(n, " are kept"), func(s Stats) bool {
+		i := slices.IndexFunc(s.Peers, func(p PeerStats) bool { return p.Warm })
+		return i >= 0 && s.Peers[i].Kept == n && s.Peers[i].KeptBytes == int64(n*len(by(0, 1)))
+	})
+}
+
+// roles waits until these peers, by name, serve and are warm.
+func roles(t *testing.T, p *Proxy, serves, warm string) {
+	t.Helper()
+	eventually(t, p, serves+" serves and "+warm+" is warm", func(s Stats) bool {
+		var first, second string
+		for _, p := range s.Peers {
+			if p.Serves {
+				first += p.Name
+			}
+			if p.Warm && p.Linked {
+				second += p.Name
+			}
+		}
+		return first == serves && second == warm
+	})
+}
+
+// posted waits until the upstream has done what it was to do before.
+func (p *Proxy) posted() {
+	done := make(chan struct{})
+	p.upstream.loop.Post(func() { close(done) })
+	<-done
+}
+
+// moveAfter changes that option. It is called when all links are there, or the second might be first.
+func (p *Proxy) moveAfter(d time.Duration) {
+	o := p.options
+	o.MoveAfter = d
+	p.Apply(o)
+	p.posted()
+}
+
+// away has a publisher gone, and nobody gets to it until the test ends.
+func (p *publisher) away() {
+	_ = p.listener.Close()
+	p.drop()
+}
+
+// TestCluster: what the second has published follows at once when the first fails, in order, and then it goes on. There is no
+// way back.
+func TestCluster(t *testing.T) {
+	for name, fail := range map[string]func(p *Proxy, first *publisher){
+		"no link":   func(_ *Proxy, first *publisher) { first.away() },
+		"unhealthy": func(p *Proxy, _ *publisher) { p.SetHealthy("a", false) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			said := &warnings{}
+			p, all, minion := startCluster(t, 3, func(o *Options) {
+				log := logrus.New()
+				log.SetOutput(said)
+				o.Log = log
+			})
+			if name == "no link" {
+				p.moveAfter(20 * time.Millisecond)
+			}
+			a, b, c := all[0], all[1], all[2]
+			b.send(by(1, 2, 1))
+			keeps(t, p, 2)
+			a.send(by(0, 1, 2, 3))
+			minion.expect(by(0, 1, 2, 3))
+			b.send(by(1, 3, 4))
+			keeps(t, p, 4)
+			if s := p.Stats(); s.Publishes != 3 || s.Switches != 0 || s.Warm != (WarmCounts{Kept: 4}) || !s.Peers[0].Linked || s.Peers[2].Linked {
+				t.Errorf("%+v", s)
+			}
+			if s := p.Stats(); len(s.Roads) != 2 || s.Roads[0].Peer != "a" || s.Master.Master != a.address() {
+				t.Errorf("%+v", s)
+			}
+
+			fail(p, a)
+			minion.expect(by(1, 2, 1, 3, 4))
+			b.send(by(1, 5))
+			minion.expect(by(1, 5))
+			c.expect("link", "+")
+			roles(t, p, "b", "c")
+			s := p.Stats()
+			if s.Publishes != 8 || s.Switches != 1 || s.Warm != (WarmCounts{Kept: 4, Replayed: 4}) || s.Master.Master != b.address() || s.Roads[0].Peer != "b" {
+				t.Errorf("%+v", s)
+			}
+			text := said.text(p)
+			if !bytes.Contains(text, []byte("another master of the cluster")) || !bytes.Contains(text, []byte("before=a master=b reason="+map[string]string{"no link": "no_link", "unhealthy": "unhealthy"}[name]+" replayed=4")) {
+				t.Errorf("the log says %s", text)
+			}
+
+			// Whatever the first one does now, it has no link.
+			p.SetHealthy("a", true)
+			c.send(by(2, 5))
+			keeps(t, p, 1)
+			b.send(by(1, 6))
+			minion.expect(by(1, 6))
+			p.SetHealthy("b", false)
+			minion.expect(by(2, 5))
+			roles(t, p, "c", map[string]string{"no link": "", "unhealthy": "a"}[name])
+		})
+	}
+}
+
+// TestClusterLinkBack: a first one that is back within the time goes on as if nothing had been.
+func TestClusterLinkBack(t *testing.T) {
+	p, all, minion := startCluster(t, 2, nil)
+	a, b := all[0], all[1]
+	a.drop()
+	a.expect("link", "+")
+	b.send(by(1, 1))
+	keeps(t, p, 1)
+	a.send(by(0, 2))
+	minion.expect(by(0, 2))
+	roles(t, p, "a", "b")
+	if s := p.Stats(); s.Switches != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestClusterSecondAbsent: where there is nobody else the first one stays, whatever is said of it.
+func TestClusterSecondAbsent(t *testing.T) {
+	p, all, minion := startCluster(t, 2, nil)
+	p.moveAfter(time.Millisecond)
+	a, b := all[0], all[1]
+	b.away()
+	roles(t, p, "a", "")
+	p.SetHealthy("a", false)
+	a.send(by(0, 1))
+	minion.expect(by(0, 1))
+	a.drop()
+	a.expect("link", "+")
+	a.send(by(0, 2))
+	minion.expect(by(0, 2))
+	if s := p.Stats(); s.Switches != 0 || !s.Peers[0].Serves || s.Peers[0].Healthy {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestClusterBothDown: the one that is back first serves, and has kept nothing of before.
+func TestClusterBothDown(t *testing.T) {
+	p, all, minion := startCluster(t, 2, nil)
+	p.moveAfter(time.Millisecond)
+	a, b := all[0], all[1]
+	b.send(by(1, 1))
+	keeps(t, p, 1)
+	a.hold()
+	b.hold()
+	eventually(t, p, "both are away", func(s Stats) bool { return !s.Peers[0].Linked && !s.Peers[1].Linked && !s.Master.Connected })
+	b.release()
+	b.expect("link", "+")
+	minion.expect(by(1, 1)) // what it had brought before it went
+	b.send(by(1, 2))
+	minion.expect(by(1, 2))
+	roles(t, p, "b", "")
+	a.release()
+	a.expect("link", "+")
+	roles(t, p, "b", "a")
+	a.send(by(0, 2, 3))
+	keeps(t, p, 2)
+	b.hold()
+	minion.expect(by(0, 2, 3))
+	roles(t, p, "a", "")
+	if s := p.Stats(); s.Switches != 2 || s.Warm != (WarmCounts{Kept: 3, Replayed: 3}) {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestClusterKeeps: what is kept is bounded, and what falls out is counted by its reason.
+func TestClusterKeeps(t *testing.T) {
+	one := int64(len(by(0, 1)))
+	t.Run("bytes", func(t *testing.T) {
+		p, all, minion := startCluster(t, 2, func(o *Options) { o.WarmBytes = 3 * one })
+		all[1].send(by(1, 1, 2, 3, 4, 5))
+		eventually(t, p, "five came", func(s Stats) bool { return s.Warm == WarmCounts{Kept: 5, Full: 2} })
+		keeps(t, p, 3)
+		p.SetHealthy("a", false)
+		minion.expect(by(1, 3, 4, 5))
+	})
+	t.Run("age", func(t *testing.T) {
+		p, all, minion := startCluster(t, 2, func(o *Options) { o.WarmKeep = 5 * time.Millisecond })
+		for i := range 3 { // the clock starts anew each time
+			all[1].send(by(1, 1, 2))
+			eventually(t, p, "they are old", func(s Stats) bool { n := uint64(2*i + 2); return s.Warm == WarmCounts{Kept: n, Old: n} })
+		}
+		keeps(t, p, 0)
+		o := p.options
+		o.WarmKeep = time.Hour
+		p.Apply(o)
+		all[1].send(by(1, 3))
+		keeps(t, p, 1)
+		o.WarmKeep = time.Millisecond
+		p.Apply(o)
+		eventually(t, p, "the last one is old", func(s Stats) bool { return s.Warm.Old == 7 })
+		all[0].send(by(0, 3))
+		minion.expect(by(0, 3))
+	})
+	t.Run("passed", func(t *testing.T) {
+		p, all, minion := startCluster(t, 2, nil)
+		all[1].send(by(1, 1, 2))
+		keeps(t, p, 2)
+		all[0].send(by(0, 1))
+		minion.expect(by(0, 1))
+		keeps(t, p, 2) // it came less than an hour before
+		o := p.options
+		o.WarmOverlap = 1
+		p.Apply(o)
+		p.posted()
+		all[0].send(by(0, 2))
+		minion.expect(by(0, 2))
+		eventually(t, p, "the first has passed them", func(s Stats) bool { return s.Warm == WarmCounts{Kept: 2, Passed: 2} })
+		all[1].send(by(1, 3))
+		keeps(t, p, 1)
+		p.SetHealthy("a", false)
+		minion.expect(by(1, 3))
+	})
+	t.Run("left", func(t *testing.T) {
+		p, all, _ := startCluster(t, 3, nil)
+		all[1].send(by(1, 1, 2))
+		keeps(t, p, 2)
+		p.SetHealthy("b", false)
+		all[2].expect("link", "+")
+		roles(t, p, "a", "c")
+		eventually(t, p, "b is left", func(s Stats) bool { return s.Warm == WarmCounts{Kept: 2, Left: 2} && !s.Peers[1].Linked })
+	})
+}
+
+// TestClusterUnreachable: peers that answer and have no publish port for us are tried one after the other.
+func TestClusterUnreachable(t *testing.T) {
+	p, all, _ := startCluster(t, 3, nil)
+	p.moveAfter(5 * time.Millisecond)
+	all[2].hold()
+	all[1].hold() // c is tried, and then b is known as well as c: c goes on
+	warm := func(name string) func(s Stats) bool {
+		return func(s Stats) bool {
+			return slices.ContainsFunc(s.Peers, func(p PeerStats) bool { return p.Name == name && p.Warm })
+		}
+	}
+	eventually(t, p, "c is tried", warm("c"))
+	absent := func(name string) bool {
+		is := make(chan bool)
+		p.upstream.loop.Post(func() {
+			i := slices.IndexFunc(p.upstream.feeds, func(f *feed) bool { return f.name == name })
+			is <- p.upstream.feeds[i].standing.absent
+		})
+		return <-is
+	}
+	eventually(t, p, "c has not come either", func(Stats) bool { return absent("b") && absent("c") })
+	p.upstream.loop.Post(func() { p.upstream.feeds[1].waited() }) // againAfter has passed
+	eventually(t, p, "b is tried again", warm("b"))
+	eventually(t, p, "and has not come", func(Stats) bool { return absent("b") })
+	p.SetHealthy("c", true)
+	eventually(t, p, "c answers, and is tried at once", warm("c"))
+	all[2].release()
+	roles(t, p, "a", "c")
+}
+
+// TestClusterReload: peers come and go with the configuration. The one that serves is left for another one that is there.
+func TestClusterReload(t *testing.T) {
+	p, all, minion := startCluster(t, 4, nil)
+	a, b, c, d := all[0], all[1], all[2], all[3]
+	a.send(by(0, 1))
+	minion.expect(by(0, 1))
+	b.send(by(1, 1, 2))
+	keeps(t, p, 2)
+	apply := func(places ...int) {
+		o := p.options
+		o.Masters = peersOf(o, all, places...)
+		p.Apply(o)
+	}
+
+	apply(2, 1) // a goes; b is warm and stays so, not c, which is before it
+	minion.expect(by(1, 1, 2))
+	c.expect("link", "+")
+	roles(t, p, "b", "c")
+	eventually(t, p, "a is forgotten", func(s Stats) bool { return len(s.Peers) == 2 && len(s.Roads) == 2 })
+
+	d.hold()
+	c.send(by(2, 2))
+	keeps(t, p, 1)
+	apply(3) // both go, and the next one is not there yet
+	eventually(t, p, "c is left", func(s Stats) bool { return s.Warm.Left == 1 })
+	roles(t, p, "b", "")
+	b.send(by(1, 3))
+	minion.expect(by(1, 3))
+	d.release()
+	d.expect("link", "+")
+	roles(t, p, "d", "")
+	d.send(by(3, 4))
+	minion.expect(by(3, 4))
+
+	o := p.options // one master, which has no name
+	o.Masters, o.Paths = nil, []string{a.address()}
+	p.Apply(o)
+	a.expect("link", "+")
+	roles(t, p, "", "")
+	a.send(by(0, 5))
+	minion.expect(by(0, 5))
+	apply(1, 0)
+	b.expect("link", "+")
+	a.expect("link", "+")
+	roles(t, p, "b", "a")
+	b.send(by(1, 6))
+	minion.expect(by(1, 6))
+	s := p.Stats()
+	if s.Minions != 1 || s.Publishes != 7 || s.Warm != (WarmCounts{Kept: 3, Replayed: 2, Left: 1}) || s.Master.Connections != 7 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestClusterSubscriptions: the warm peer is subscribed to what the first is, and so is one that becomes warm later.
+func TestClusterSubscriptions(t *testing.T) {
+	p, all, minion := startCluster(t, 3, nil)
+	minion.subscribe(true, "one")
+	all[0].expect("+one")
+	all[1].expect("+one")
+	other := connect(t, p, 1, "two")
+	all[0].expect("+two")
+	all[1].expect("+two")
+	two := message("two", 1, 100)
+	all[1].send(two)
+	eventually(t, p, "it is kept", func(s Stats) bool { return s.Warm.Kept == 1 })
+	_ = minion.nc.Close()
+	for _, peer := range all[:2] {
+		got := []string{<-peer.events, <-peer.events}
+		if slices.Sort(got); !slices.Equal(got, []string{"-", "-one"}) {
+			t.Errorf("it hears %q", got)
+		}
+	}
+	p.SetHealthy("a", false)
+	other.expect(two)
+	all[2].expect("link", "+two")
+}
+
+// TestClusterPaths: each peer may have several paths, and nothing comes twice.
+func TestClusterPaths(t *testing.T) {
+	near, far := newPublisher(t), newPublisher(t)
+	p, all, minion := startCluster(t, 2, func(o *Options) {
+		o.Hold = time.Hour
+		o.Masters[0].Paths = []string{o.Masters[0].Master.Address, near.address()}
+		o.Masters[1].Paths = []string{o.Masters[1].Master.Address, far.address()}
+	})
+	near.expect("link", "+")
+	far.expect("link", "+")
+	all[0].send(by(0, 1))
+	near.send(by(0, 1, 2))
+	minion.expect(by(0, 1, 2))
+	all[1].send(by(1, 1))
+	far.send(by(1, 1, 2))
+	keeps(t, p, 2)
+	near.away() // not all
+	far.send(by(1, 3))
+	keeps(t, p, 3)
+	if s := p.Stats(); len(s.Roads) != 4 || s.Roads[0].Publishes.First+s.Roads[1].Publishes.First != 2 {
+		t.Errorf("%+v", s)
+	}
+	p.SetHealthy("a", false)
+	minion.expect(by(1, 1, 2, 3))
+	far.send(by(1, 4))
+	minion.expect(by(1, 4))
+}
+
+// hold has a publisher gone: who connects is turned away until release.
+func (p *publisher) hold() {
+	p.mu.Lock()
+	p.held = true
+	p.mu.Unlock()
+	p.drop()
+}
+
+func (p *publisher) release() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.held = false
+}
