@@ -7,7 +7,8 @@ import (
 )
 
 // Herald tells the links of a process that one of them has got through. Those that pause after a failure try at once then:
-// a master that is back is back for all, and each would sleep for up to [Backoff].Max without it. When the first one gets
+// a master that is back is back for all, and each would sleep for up to [Backoff].Max without it. One that fails again begins
+// its pauses anew: a Salt master opens its port for requests a second after that for publishes. When the first one gets
 // through is still left to chance, so brokers that lost the same master do not come back in step. The zero value is ready;
 // a nil Herald tells nobody. It is safe from any goroutine.
 type Herald struct {
@@ -77,8 +78,9 @@ func (h *hearing) may(now time.Time, within time.Duration) bool {
 	return h.times < mostHeard
 }
 
-// sleep returns after d, or when ctx ends, Apply is called, or another link has got through since an attempt began.
-func (l *Link) sleep(ctx context.Context, d time.Duration, began time.Time) {
+// sleep returns after d, or when ctx ends, Apply is called, or another link has got through since an attempt began: heard
+// says that it was that.
+func (l *Link) sleep(ctx context.Context, d time.Duration, began time.Time) (heard bool) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	var news <-chan struct{}
@@ -91,6 +93,8 @@ func (l *Link) sleep(ctx context.Context, d time.Duration, began time.Time) {
 	case <-l.changed:
 	case <-news:
 		l.heard.times++
+		return true
 	case <-ctx.Done():
 	}
+	return false
 }

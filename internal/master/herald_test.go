@@ -11,7 +11,7 @@ import (
 )
 
 // slow is a back-off that no test waits for.
-var slow = Backoff{Default: time.Hour, Max: time.Hour}
+var slow = Backoff{Default: time.Hour, Max: 8 * time.Hour}
 
 // waits says whether a link has h tell it when another one gets through.
 func (h *Herald) waits(l *Link) bool {
@@ -48,6 +48,11 @@ func TestHerald(t *testing.T) {
 		receive(t, away.accepted)
 	}
 	one.pauses(t, h, 3)
+	for _, e := range one.hook.AllEntries() {
+		if pause, ok := e.Data["pause"]; ok && pause != slow.Default.String() {
+			t.Errorf("after news it pauses for %v, not as at first", pause)
+		}
+	}
 	if err := one.stop(); err != nil {
 		t.Error(err)
 	}

@@ -186,7 +186,9 @@ func (l *Link) Run(ctx context.Context, serve func(ctx context.Context, nc net.C
 		}
 		pause := wait.next()
 		l.report.failed(time.Now(), err, lived, pause)
-		l.sleep(ctx, pause, began)
+		if l.sleep(ctx, pause, began) { // its other port opens a moment later
+			wait = l.opts.Backoff.start()
+		}
 	}
 	return nil
 }
