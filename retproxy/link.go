@@ -197,11 +197,31 @@ func (k *link) watch() {
 }
 
 // Received implements reactor.Handler.
-func (k *link) Received(c *reactor.Conn, p []byte) error {
-	k.lane.masterWatch.Alive(c)
-	before := k.stream.HalfRead()
-	err := k.stream.Feed(p, &k.lane.limits, k)
-	k.lane.held += int64(k.stream.HalfRead() - before)
+func (k *link) Received(_ *reactor.Conn, p []byte) error {
+	before := k.heard()
+	return k.fed(before, k.stream.Feed(p, &k.lane.limits, k))
+}
+
+// Place implements reactor.Placer: a large reply is read to where it stays.
+func (k *link) Place(*reactor.Conn) []byte { return k.stream.Room(&k.lane.limits) }
+
+// Placed implements reactor.Placer.
+func (k *link) Placed(_ *reactor.Conn, n int) error {
+	before := k.heard()
+	return k.fed(before, k.stream.Filled(n, &k.lane.limits, k))
+}
+
+// heard says that the peer lives, and returns how many bytes of it are half read.
+func (k *link) heard() int {
+	k.lane.masterWatch.Alive(k.conn)
+	return k.stream.HalfRead()
+}
+
+// fed is called when the stream has got something, and had so many bytes half read before.
+func (k *link) fed(before int, err error) error {
+	halfRead := k.stream.HalfRead()
+	k.conn.ReadInPlace(halfRead > 0)
+	k.lane.held += int64(halfRead - before)
 	if err != nil {
 		return err // nothing more goes out this way; Closed has the lane look again
 	}

@@ -42,12 +42,32 @@ func newMinion(l *lane, c *reactor.Conn) *minion {
 }
 
 // Received implements reactor.Handler.
-func (m *minion) Received(c *reactor.Conn, p []byte) error {
+func (m *minion) Received(_ *reactor.Conn, p []byte) error {
+	before := m.heard()
+	return m.fed(before, m.stream.Feed(p, &m.lane.limits, m))
+}
+
+// Place implements reactor.Placer: a large request is read to where it stays.
+func (m *minion) Place(*reactor.Conn) []byte { return m.stream.Room(&m.lane.limits) }
+
+// Placed implements reactor.Placer.
+func (m *minion) Placed(_ *reactor.Conn, n int) error {
+	before := m.heard()
+	return m.fed(before, m.stream.Filled(n, &m.lane.limits, m))
+}
+
+// heard says that the peer lives, and returns how many bytes of it are half read.
+func (m *minion) heard() int {
+	m.lane.minionWatch.Alive(m.conn)
+	return m.stream.HalfRead()
+}
+
+// fed is called when the stream has got something, and had so many bytes half read before.
+func (m *minion) fed(before int, err error) error {
 	l := m.lane
-	l.minionWatch.Alive(c)
-	before := m.stream.HalfRead()
-	err := m.stream.Feed(p, &l.limits, m)
-	l.held += int64(m.stream.HalfRead() - before)
+	halfRead := m.stream.HalfRead()
+	m.conn.ReadInPlace(halfRead > 0)
+	l.held += int64(halfRead - before)
 	if l.account.Pressed() {
 		m.flow()
 	}

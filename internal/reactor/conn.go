@@ -37,6 +37,17 @@ type Handler interface {
 	Closed(c *Conn, reason error)
 }
 
+// Placer is a Handler that may have a place of its own for what comes, so that what is large need not be copied there. It is
+// asked while [Conn.ReadInPlace] says so.
+type Placer interface {
+	Handler
+	// Place returns where bytes from the peer are to be read to, at most so many. Nil stands
+	// for the loop's own buffer, of which Received tells.
+	Place(c *Conn) []byte
+	// Placed is Received for the n bytes that have been read to Place.
+	Placed(c *Conn, n int) error
+}
+
 // Conn is one connection. It belongs to its loop: every method must be called there.
 type Conn struct {
 	// What writing needs stands together: of ten thousand connections none is in the processor's cache.
@@ -69,6 +80,7 @@ const (
 	statePaused                       // reading is paused
 	stateUnbounded                    // MaxKept does not apply
 	stateClosing                      // closes when what is kept has gone
+	stateInPlace                      // the handler is a Placer and may have a place
 )
 
 // directBytes is the size from which Write does not gather: a large message is worth a system call of its own, and
@@ -211,6 +223,15 @@ func (c *Conn) tried(p []byte, n int, errno unix.Errno) int {
 		c.watch(c.interest | unix.EPOLLOUT)
 	}
 	return n
+}
+
+// ReadInPlace says whether the handler, a [Placer], is asked for a place before the next reads.
+func (c *Conn) ReadInPlace(on bool) {
+	if on {
+		c.state |= stateInPlace
+	} else {
+		c.state &^= stateInPlace
+	}
 }
 
 // PauseRead stops reading until ResumeRead: what the peer sends stays in the kernel, and then with the peer. A peer that
@@ -385,7 +406,8 @@ func (c *Conn) ready(events uint32) {
 }
 
 func (c *Conn) readable() {
-	n, errno := recv(c.fd, c.loop.scratch)
+	into, placed := c.place()
+	n, errno := recv(c.fd, into)
 	switch {
 	case errno == unix.EAGAIN:
 	case errno != 0:
@@ -395,10 +417,32 @@ func (c *Conn) readable() {
 	case n == 0:
 		c.halfClosed()
 	default:
-		if err := c.handler.Received(c, c.loop.scratch[:n]); err != nil {
+		if err := c.received(n, placed); err != nil {
 			c.Close(err)
 		}
 	}
+}
+
+// placeReads is how many reads of Options.ReadBytes one to the handler's own place may be: nothing else is done with the
+// bytes.
+const placeReads = 4
+
+// place returns where what comes is read to, and whether that is the handler's own place.
+func (c *Conn) place() (p []byte, own bool) {
+	scratch := c.loop.scratch
+	if c.state&stateInPlace != 0 {
+		if p := c.handler.(Placer).Place(c); len(p) > 0 {
+			return p[:min(len(p), placeReads*len(scratch))], true
+		}
+	}
+	return scratch, false
+}
+
+func (c *Conn) received(n int, placed bool) error {
+	if placed {
+		return c.handler.(Placer).Placed(c, n)
+	}
+	return c.handler.Received(c, c.loop.scratch[:n])
 }
 
 func (c *Conn) halfClosed() {

@@ -672,3 +672,99 @@ func TestSetHandler(t *testing.T) {
 	r.on(c.Loop(), func() { c.Close(nil) })
 	g.expect(nil)
 }
+
+// shelf is a handler with a place of its own.
+type shelf struct {
+	*probe
+	place  func() []byte
+	placed func(c *Conn, n int) error
+}
+
+func (s *shelf) Place(*Conn) []byte { return s.place() }
+
+func (s *shelf) Placed(c *Conn, n int) error {
+	defer s.enter(c, "Placed")()
+	return s.placed(c, n)
+}
+
+// What comes goes to the handler's own place while it has one and wants that, and nothing is lost or turned round at the
+// borders.
+func TestReadInPlace(t *testing.T) {
+	const readBytes = 512
+	r := start(t, Options{ReadBytes: readBytes})
+	var got collector
+	var own []byte // what is free of the place
+	var on bool
+	var places, reads int
+	s := &shelf{probe: r.probe()}
+	s.received = func(c *Conn, p []byte) error {
+		if reads++; reads%2 == 0 { // every other time there is one
+			own = make([]byte, 3*readBytes+reads%7)
+			on = true
+			c.ReadInPlace(true)
+		}
+		got.add(p)
+		return nil
+	}
+	s.place = func() []byte {
+		if !on {
+			t.Error("asked for a place without being told to")
+		}
+		return own
+	}
+	s.placed = func(c *Conn, n int) error {
+		if places++; n == 0 || n > len(own) || n > placeReads*readBytes {
+			t.Errorf("%d bytes came to a place for %d", n, len(own))
+		}
+		p := own[:n]
+		if own = own[n:]; len(own) == 0 && places%2 == 0 {
+			on = false
+			c.ReadInPlace(false)
+		}
+		got.add(p)
+		return nil
+	}
+	_, peer := r.connect(s)
+	all := make([]byte, 0, 200_000)
+	for i := 0; len(all) < cap(all); i++ {
+		all = append(all, byte(i), byte(i>>8))
+	}
+	go func() { _, _ = peer.Write(all) }()
+	eventually(t, "all of it", func() bool { return got.size() == len(all) })
+	if got.String() != string(all) {
+		t.Error("what arrived is not what was sent")
+	}
+	if places < 20 || reads < 20 {
+		t.Errorf("%d reads in place, %d others", places, reads)
+	}
+}
+
+// A large place is filled by bounded reads, and an error or the end of the stream is what it is elsewhere.
+func TestReadInPlaceEnds(t *testing.T) {
+	const readBytes = 512
+	r := start(t, Options{ReadBytes: readBytes})
+	refused := errors.New("refused")
+	for name, want := range map[string]error{"the end": io.EOF, "refused": refused} {
+		t.Run(name, func(t *testing.T) {
+			s := &shelf{probe: r.probe(), place: func() []byte { return make([]byte, 1<<20) }}
+			most := 0
+			s.placed = func(_ *Conn, n int) error {
+				if most = max(most, n); errors.Is(want, refused) {
+					return refused
+				}
+				return nil
+			}
+			s.halfClosed = func(c *Conn) { c.Close(io.EOF) }
+			c, peer := r.connect(s)
+			r.on(c.Loop(), func() {
+				c.ReadInPlace(true)
+				give(t, peer, make([]byte, 10_000))
+			})
+			_ = peer.CloseWrite()
+			s.expect(want)
+			if most != placeReads*readBytes {
+				t.Errorf("at most %d bytes in one read", most)
+			}
+		})
+	}
+}

@@ -16,7 +16,8 @@ type Options struct {
 	// Loops is the number of event loops; 0 means 1.
 	Loops int
 	// ReadBytes is the most that one read takes from a connection in a turn, and the size of the buffer that all
-	// connections of a loop share for it; 0 means 64 KiB.
+	// connections of a loop share for it; 0 means 64 KiB. To a place of the handler's own, see [Placer], it takes four times
+	// that.
 	ReadBytes int
 	// MaxKept is how many bytes may wait for one peer to read before Write refuses more; 0 means 16 MiB.
 	MaxKept int

@@ -37,11 +37,16 @@ func (m *partial) append(p []byte, all uint64, lim *Limits) {
 		if uint64(n) <= all && all < uint64(size) {
 			size = int(all)
 		}
-		larger := append(lim.get(size), m.buf...)
-		lim.put(m.buf)
-		m.buf = larger
+		m.grow(size, lim)
 	}
 	m.buf = append(m.buf, p...)
+}
+
+// grow exchanges the buffer for a larger one.
+func (m *partial) grow(size int, lim *Limits) {
+	larger := append(lim.get(size), m.buf...)
+	lim.put(m.buf)
+	m.buf = larger
 }
 
 // drop gives back what is held.

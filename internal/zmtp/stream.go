@@ -213,8 +213,12 @@ func (s *Stream) resume(p []byte, lim *Limits, sink Sink) (rest []byte, err erro
 		return nil, nil
 	}
 	m.append(p[:missing], all, lim)
-	p = p[missing:]
+	return p[missing:], s.complete(h, body, lim, sink)
+}
 
+// complete hands on what is held, whose last frame is whole with its body from there on, or goes on to the next frame.
+func (s *Stream) complete(h Header, body int, lim *Limits, sink Sink) (err error) {
+	m := s.held
 	switch {
 	case h.Command():
 		err = s.command(m.buf[body:], sink)
@@ -230,7 +234,44 @@ func (s *Stream) resume(p []byte, lim *Limits, sink Sink) (rest []byte, err erro
 		err = sink.Message(m.buf)
 		s.drop(lim)
 	}
-	return p, err
+	return err
+}
+
+// leastRoom is from how many bytes on, of those that are held and of those that are missing, there is Room.
+const leastRoom = 32 << 10
+
+// Room returns where the next bytes of the peer may be put, for [Stream.Filled], instead of elsewhere, for [Stream.Feed],
+// which copies them there. It is nil unless much is held and much of a frame is missing, and ends with the frame at the
+// latest. It grows as what Feed holds does. It is valid until the next call of another method.
+func (s *Stream) Room(lim *Limits) []byte {
+	m := s.held
+	if s.phase != traffic || m == nil || len(m.buf) < leastRoom {
+		return nil
+	}
+	h, ok, err := ParseHeader(m.buf[m.walked:])
+	all := uint64(m.walked+h.Len) + h.Size
+	if !ok || err != nil || all < uint64(len(m.buf)+leastRoom) {
+		return nil
+	}
+	if cap(m.buf)-len(m.buf) < leastRoom {
+		m.grow(int(min(uint64(2*len(m.buf)), all)), lim)
+	}
+	return m.buf[len(m.buf):min(uint64(cap(m.buf)), all)]
+}
+
+// Filled is Feed of n bytes that have been put into Room; no other method may have been called in between.
+func (s *Stream) Filled(n int, lim *Limits, sink Sink) error {
+	m := s.held
+	m.buf = m.buf[:len(m.buf)+n]
+	h, _, err := ParseHeader(m.buf[m.walked:])
+	body := m.walked + h.Len
+	if err == nil && uint64(len(m.buf)) == uint64(body)+h.Size {
+		err = s.complete(h, body, lim, sink)
+	}
+	if err != nil {
+		s.Release(lim)
+	}
+	return err
 }
 
 // admit compares what a header declares with the limits. Walked and frames are what there is of the message so far, in
