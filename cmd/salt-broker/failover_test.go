@@ -86,8 +86,7 @@ func TestMinionsMoveToTheOtherBroker(t *testing.T) {
 	if err := lost.AwaitSubscribed(ctx, "", 2); err != nil { // both brokers have told the master
 		t.Fatal(err)
 	}
-	stood := sim.WatchStandstill()
-	defer stood.Stop()
+	stood := watchStandstill(t)
 	gone := time.Now()
 	if err := lost.Leave(); err != nil {
 		t.Fatal(err)

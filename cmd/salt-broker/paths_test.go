@@ -139,10 +139,11 @@ func TestPaths(t *testing.T) {
 		t.Errorf("a path that was only slow was left, and requests were lost: %+v", s)
 	}
 
+	stood := watchStandstill(t)
 	a.each((*sim.Way).Cut)
 	took = h.moved(t, "127.0.0.3")
 	t.Logf("one that died was left after %v", took.Round(100*time.Millisecond))
-	if took > 2*time.Second {
+	if took > 2*time.Second+stood.Sum() {
 		t.Errorf("a path that was dead was left after %v", took)
 	}
 	a.each((*sim.Way).Open)
@@ -158,6 +159,9 @@ func TestPaths(t *testing.T) {
 	a.each((*sim.Way).Silence)
 	took = h.moved(t, "127.0.0.3")
 	t.Logf("one that fell silent was left after %v", took.Round(100*time.Millisecond))
+	if took > 6*time.Second+stood.Sum() { // two until that is noticed, three probes of one, and 0.3 between
+		t.Errorf("a path that was silent was left after %v", took)
+	}
 	replies = all.Stats().Replies
 	if err := all.Await(ctx, func(s sim.MinionsStats) bool { return s.Replies > replies+minions }); err != nil {
 		t.Fatal(err)

@@ -246,6 +246,14 @@ func (l *place) write(t *testing.T, further ...string) {
 	writeFile(t, filepath.Join(l.dir, "broker"), text+given)
 }
 
+// watchStandstill watches until the test ends for how long this process stands still, and, most likely, the broker as well.
+func watchStandstill(t *testing.T) *sim.Standstill {
+	t.Helper()
+	s := sim.WatchStandstill()
+	t.Cleanup(s.Stop)
+	return s
+}
+
 // launchReady starts a broker and waits until it serves.
 func launchReady(t *testing.T, args []string, further ...string) (*place, *process) {
 	t.Helper()
