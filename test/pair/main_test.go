@@ -11,12 +11,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
+
+	"salt-broker/test/internal/apart"
 )
 
 // inside is the environment variable that tells the second process that it has its namespaces, and where the program is.
@@ -47,11 +48,7 @@ func TestMain(m *testing.M) {
 // outside builds the program and runs this one again in new namespaces.
 func outside() int {
 	if why := missing(); why != "" {
-		_, _ = fmt.Fprintln(os.Stdout, "test/pair:", why)
-		if os.Getenv("SALT_BROKER_REQUIRE_TOOLS") == "1" {
-			return 1
-		}
-		return 0
+		return apart.Skip("test/pair", why)
 	}
 	dir, err := os.MkdirTemp("", "salt-broker-pair")
 	if err != nil {
@@ -66,49 +63,27 @@ func outside() int {
 		fmt.Fprintf(os.Stderr, "test/pair: build: %v\n%s", err, out)
 		return 1
 	}
-	c := exec.Command("/proc/self/exe", os.Args[1:]...)
-	c.Env = append(os.Environ(), inside+"="+program)
-	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
-	c.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID,
-		Pdeathsig:  syscall.SIGKILL,
-	}
-	switch err := c.Run(); {
-	case c.ProcessState != nil:
-		return c.ProcessState.ExitCode()
-	default:
-		fmt.Fprintln(os.Stderr, "test/pair:", err)
-		return 1
-	}
+	return apart.Run("test/pair", inside+"="+program)
 }
 
 // missing says what this machine lacks; "" when there is all.
 func missing() string {
 	if os.Getuid() != 0 {
-		return "makes network namespaces, which needs root: skipped"
+		return "makes network namespaces, which needs root"
 	}
-	for _, program := range []string{"keepalived", "ip"} {
-		if _, err := exec.LookPath(program); err != nil {
-			return program + " is not installed: skipped (.ci/run has the packages)"
-		}
+	if program := apart.Lacks("keepalived", "ip"); program != "" {
+		return program + " is not installed (.ci/run has the packages)"
 	}
 	return ""
 }
 
-// settle makes the namespaces a place to be: mounts stay here, /proc is of the new processes, and /run is nobody else's.
+// settle makes the namespaces a place to be, in which /run is nobody else's.
 func settle() error {
-	mounts := []struct {
-		what, where, kind string
-		flags             uintptr
-	}{
-		{"", "/", "", unix.MS_REC | unix.MS_PRIVATE},
-		{"proc", "/proc", "proc", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC},
-		{"tmpfs", "/run", "tmpfs", unix.MS_NOSUID | unix.MS_NODEV},
+	if err := apart.Settle(); err != nil {
+		return err
 	}
-	for _, m := range mounts {
-		if err := unix.Mount(m.what, m.where, m.kind, m.flags, ""); err != nil {
-			return fmt.Errorf("mount on %s: %w", m.where, err)
-		}
+	if err := unix.Mount("tmpfs", "/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, ""); err != nil {
+		return fmt.Errorf("mount on /run: %w", err)
 	}
 	if err := os.Chmod("/run", 0o755); err != nil {
 		return err
@@ -120,13 +95,7 @@ func settle() error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(run+"/salt-broker", program, 0o755); err != nil {
-		return err
-	}
-	if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
-		return fmt.Errorf("lo: %w: %s", err, out)
-	}
-	return nil
+	return os.WriteFile(run+"/salt-broker", program, 0o755)
 }
 
 // eventually waits for what nothing announces.

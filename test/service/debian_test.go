@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"salt-broker/test/internal/apart"
 )
 
 // What dpkg is to believe: the machine has the programs of this one, and none of its packages.
@@ -28,7 +30,7 @@ type debian struct {
 // The life of the Debian package, in a machine with a network of its own: TestLife has the ports.
 func TestDebian(t *testing.T) {
 	t.Parallel()
-	if program := lacks(debianPrograms); program != "" {
+	if program := apart.Lacks(debianPrograms...); program != "" {
 		if os.Getenv("SALT_BROKER_REQUIRE_TOOLS") == "1" {
 			t.Fatal(program + " is not installed")
 		}

@@ -12,13 +12,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
+
+	"salt-broker/test/internal/apart"
 )
 
 // inside is the environment variable that tells the second process where the packages are.
@@ -43,11 +43,7 @@ func TestMain(m *testing.M) {
 // outside builds the packages, which may need a network, and runs this program again in new namespaces.
 func outside() int {
 	if why := missing(); why != "" {
-		_, _ = fmt.Fprintln(os.Stdout, "test/service:", why)
-		if os.Getenv("SALT_BROKER_REQUIRE_TOOLS") == "1" {
-			return 1
-		}
-		return 0
+		return apart.Skip("test/service", why)
 	}
 	dir, err := os.MkdirTemp("", "salt-broker-service")
 	if err != nil {
@@ -65,20 +61,7 @@ func outside() int {
 			removeGroup(g)
 		}
 	}()
-	c := exec.Command("/proc/self/exe", os.Args[1:]...)
-	c.Env = append(os.Environ(), inside+"="+dir)
-	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
-	c.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID,
-		Pdeathsig:  syscall.SIGKILL,
-	}
-	switch err := c.Run(); {
-	case c.ProcessState != nil:
-		return c.ProcessState.ExitCode()
-	default:
-		fmt.Fprintln(os.Stderr, "test/service:", err)
-		return 1
-	}
+	return apart.Run("test/service", inside+"="+dir)
 }
 
 // build makes the packages in dir: rpm and src.rpm of the new version, and Debian packages of both, of the new one twice.
@@ -93,7 +76,7 @@ func build(dir string) error {
 		return nil
 	}
 	tasks.Go(func() error { return run("rpm", newVersion, dir) })
-	if lacks(debianPrograms) == "" {
+	if apart.Lacks(debianPrograms...) == "" {
 		tasks.Go(func() error {
 			if err := run("deb", oldVersion, dir); err != nil {
 				return err
@@ -110,13 +93,13 @@ func build(dir string) error {
 // missing says what this machine lacks; "" when there is all.
 func missing() string {
 	if os.Getuid() != 0 {
-		return "boots a system, which needs root: skipped"
+		return "boots a system, which needs root"
 	}
-	if program := lacks(programs); program != "" {
-		return program + " is not installed: skipped (.ci/run has the packages)"
+	if program := apart.Lacks(programs...); program != "" {
+		return program + " is not installed (.ci/run has the packages)"
 	}
 	if _, err := os.Stat("/usr/lib/systemd/systemd"); err != nil {
-		return "systemd is not installed: skipped"
+		return "systemd is not installed"
 	}
 	return ""
 }
@@ -129,36 +112,10 @@ var (
 	debianPrograms = []string{"dpkg", "dpkg-deb", "deb-systemd-helper"}
 )
 
-// lacks is the first of some programs that is not there; "" when there are all.
-func lacks(programs []string) string {
-	for _, program := range programs {
-		if _, err := exec.LookPath(program); err != nil {
-			return program
-		}
-	}
-	return ""
-}
-
-// settle makes the namespaces a place to be: /proc is of the new processes, lo is up, and mounts stay here.
+// settle makes the namespaces a place to be, with control groups of their own.
 func settle() error {
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("mounts: %w", err)
-	}
-	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
-		return fmt.Errorf("/proc: %w", err)
-	}
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("lo: %w", err)
-	}
-	defer func() { _ = unix.Close(fd) }()
-	lo, err := unix.NewIfreq("lo")
-	if err != nil {
-		return fmt.Errorf("lo: %w", err)
-	}
-	lo.SetUint16(unix.IFF_UP)
-	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo); err != nil {
-		return fmt.Errorf("lo: %w", err)
+	if err := apart.Settle(); err != nil {
+		return err
 	}
 	for _, g := range controlGroups(filepath.Base(os.Getenv(inside))) {
 		if err := os.Mkdir(g, 0o755); err != nil {
