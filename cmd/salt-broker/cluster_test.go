@@ -205,6 +205,75 @@ func TestCluster(t *testing.T) {
 	c.unharmed(t)
 }
 
+// TestPublishesOfACluster: all peers publish the same jobs. When the one dies that they come from, minions miss none of them:
+// what another one has published meanwhile follows.
+func TestPublishesOfACluster(t *testing.T) {
+	t.Parallel()
+	const count, every = 30, 10 * time.Millisecond
+	watch := sim.NewWatch(count)
+	minions := sim.MinionsOptions{Count: count, Interval: 100 * time.Millisecond, Timeout: time.Second, KeepOnTimeout: true, Insist: true}
+	watch.Minions(&minions)
+	c := startPeers(t, func(_ int, o *sim.MasterOptions) { o.ID, o.OnRequest = 1, watch.Asked }, minions)
+	for _, master := range []int{0, 1} {
+		c.subscribed(t, master)
+	}
+	var mu sync.Mutex // a master that has gone must not publish
+	away := -1
+	ended := make(chan struct{})
+	var publishing sync.WaitGroup
+	publishing.Go(func() {
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ended:
+				return
+			case <-tick.C:
+			}
+			mu.Lock()
+			for i, m := range c.masters {
+				if job := m.PublishJob(nil); i == (away+1)%3 {
+					watch.Published(job)
+				}
+			}
+			mu.Unlock()
+		}
+	})
+	defer publishing.Wait()
+	defer close(ended)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	notices := func() sim.Notices {
+		n, err := watch.End(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	watch.Begin(c.minions)
+	if n := notices(); n.PublishesLost+n.PublishesTwice+n.PublishesLate > 0 {
+		t.Errorf("while all is well: %+v", n)
+	}
+	watch.Begin(c.minions)
+	mu.Lock()
+	away = 0
+	err := c.masters[0].Leave()
+	mu.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := notices()
+	t.Logf("minions were without publishes for %.2f s, and got %d again", n.PublishGapLast, n.PublishesTwice)
+	if n.Published < 30 || n.PublishesLost+n.PublishesLate+n.RequestsTwice+n.Cut > 0 || n.PublishesTwice == 0 || n.PublishGapLast > 2 {
+		t.Errorf("%+v", n)
+	}
+	c.process.stderr.expect(t, "[WARNING ] publishes come from another master of the cluster now before=A component=publish master=B reason=unhealthy replayed=",
+		c.process.ended)
+	c.peers(t, 2)
+	stdout, _ := untilExit(t, 0, c.place, "status")
+	says(t, "status", stdout, "B is up for ", ", publishes come from it, ", ", its publishes are kept, ")
+}
+
 // TestRequestsAtAKilledPeer: what a peer had when it died is not sent to another one; what waited for it in the broker is,
 // and all of that is answered.
 func TestRequestsAtAKilledPeer(t *testing.T) {
@@ -300,7 +369,7 @@ func TestPeersOfANewChannel(t *testing.T) {
 	}
 	requests := supervise.NewChannel("request", first, open)
 	s.Peers[1].Healthy = false
-	followRequests(requests, requestOptions(c, s, nil, log), s.Peers)
+	heed(requests, func(p *retproxy.Proxy) { p.Apply(requestOptions(c, s, nil, log)) }, s.Peers)
 	for life := range 2 {
 		ctx, end := context.WithCancel(t.Context())
 		ended := make(chan error, 1)

@@ -8,6 +8,7 @@ import (
 	"salt-broker/config"
 	"salt-broker/internal/master"
 	"salt-broker/internal/masters"
+	"salt-broker/internal/supervise"
 	"salt-broker/pubproxy"
 	"salt-broker/retproxy"
 )
@@ -24,10 +25,10 @@ func watchOptions(c config.Config) masters.Options {
 	}
 	return masters.Options{
 		Masters:       list,
-		Failover:      c.MasterType != config.MasterTypeStr,
+		Failover:      c.MasterType == config.MasterTypeFailover,
 		Cluster:       c.MasterType == config.MasterTypeCluster,
 		Random:        c.RandomMaster,
-		Failback:      c.MasterFailback && c.MasterType == config.MasterTypeFailover,
+		Failback:      c.MasterFailback,
 		FailbackAfter: cmp.Or(c.MasterFailbackInterval, c.MasterAliveInterval),
 		Interval:      c.MasterAliveInterval,
 		Timeout:       c.MasterAliveTimeout,
@@ -55,10 +56,17 @@ func (h *heralds) to(peer string) *master.Herald {
 	return h.of[peer]
 }
 
-// followRequests has the request channel follow what the watch says, the proxy that it has and each one after it.
-func followRequests(requests *requestChannel, o retproxy.Options, peers []masters.Peer) {
-	requests.Apply(func(p *retproxy.Proxy) {
-		p.Apply(o)
+// told is a proxy of a channel that is told which peers are healthy.
+type told[S any] interface {
+	supervise.Proxy[S]
+	SetHealthy(peer string, healthy bool)
+}
+
+// heed has a channel do what the watch says: the proxy that it has, and each one after it, which knows of no peer that it is
+// down until it is told.
+func heed[S supervise.Counted[S], P told[S]](channel *supervise.Channel[S, P], apply func(P), peers []masters.Peer) {
+	channel.Apply(func(p P) {
+		apply(p)
 		for _, peer := range peers {
 			p.SetHealthy(peer.Name, peer.Healthy)
 		}

@@ -33,6 +33,9 @@ func publishOptions(c config.Config, s masters.Serving, b *buffers.Budget, log l
 		Deny:              c.DenyNetworks(),
 		Master:            masterOptions(c, s.Master.Paths[0].Publish, log),
 		Paths:             publishPaths(s.Master),
+		Masters:           publishPeers(c, s, log),
+		MoveAfter:         moveAfter(c),
+		WarmKeep:          warmKeep(c),
 		Hold:              c.PublishHold,
 		Loops:             publishLoops(c),
 		HWM:               c.PubHWM,
@@ -78,6 +81,15 @@ func requestOptions(c config.Config, s masters.Serving, b *buffers.Budget, log l
 	}
 }
 
+// publishPeers are where the peers of a cluster publish.
+func publishPeers(c config.Config, s masters.Serving, log logrus.FieldLogger) (peers []pubproxy.Peer) {
+	for _, p := range s.Peers {
+		log := log.WithField("peer", p.Name)
+		peers = append(peers, pubproxy.Peer{Name: p.Name, Master: masterOptions(c, p.Paths[0].Publish, log), Paths: publishPaths(p.Master)})
+	}
+	return peers
+}
+
 // requestPeers are where the peers of a cluster take requests.
 func requestPeers(c config.Config, s masters.Serving, log logrus.FieldLogger) (peers []retproxy.Peer) {
 	for _, p := range s.Peers {
@@ -87,10 +99,16 @@ func requestPeers(c config.Config, s masters.Serving, log logrus.FieldLogger) (p
 	return peers
 }
 
-// moveAfter is how long a peer of a cluster may be without a connection until its minions are moved to others: the first
-// pause before it is dialed again, twice, and a second to shake hands. There is no key for it: one that has died is found by
-// the watch over the masters, sooner, and one that has not should get its minions' requests when it is connected again.
+// moveAfter is how long a peer of a cluster may be without a connection until others take over: the first pause before it
+// is dialed again, twice, and a second to shake hands. There is no key for it: one that has died is found by the watch over
+// the masters, sooner, and one that has not should have its minions when it is connected again.
 func moveAfter(c config.Config) time.Duration { return 2*c.ReconDefault + time.Second }
+
+// warmKeep is how long publishes are kept that may have to follow when the peer that publishes has fallen silent: longer
+// than it takes the watch to find that out.
+func warmKeep(c config.Config) time.Duration {
+	return c.MasterAliveInterval + 4*c.MasterAliveTimeout + 10*time.Second
+}
 
 // hostname is what other brokers know this one by.
 func hostname() string {
@@ -139,19 +157,19 @@ func publishLoops(c config.Config) int {
 	return c.Loops
 }
 
-// linksOf is how many connections to masters there are: one for publishes by each path of the one that serves, and for each
-// loop of the request channel one for requests and one for large ones, to each peer of a cluster; and now and then one by
-// each path, to ask whether the master lives.
+// linksOf is how many connections to masters there are: one for publishes by each path of the one that serves and, of a
+// cluster, of the one that is kept warm; for each loop of the request channel one for requests and one for large ones, to
+// each peer of a cluster; and now and then one by each path, to ask whether the master lives.
 func linksOf(c config.Config) int {
-	publish, probes, requested := 0, 0, 1
+	publishing, requested, paths, probes := 1, 1, 0, 0
 	all := c.Masters()
 	for _, m := range all {
-		publish, probes = max(publish, len(m.Paths)), probes+len(m.Paths)
+		paths, probes = max(paths, len(m.Paths)), probes+len(m.Paths)
 	}
 	if c.MasterType == config.MasterTypeCluster {
-		requested = len(all)
+		publishing, requested = min(2, len(all)), len(all)
 	}
-	return publish + 2*requestLoops(c)*requested + probes
+	return publishing*paths + 2*requestLoops(c)*requested + probes
 }
 
 // requestLoops may be fewer than publishLoops: a loop without a place at the master would have no work.

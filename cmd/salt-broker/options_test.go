@@ -20,14 +20,13 @@ import (
 	"salt-broker/internal/master"
 	"salt-broker/internal/masters"
 	"salt-broker/internal/zmtp"
+	"salt-broker/pubproxy"
 	"salt-broker/retproxy"
 )
 
 // elsewhere are the keys that reach no option of a proxy, and what they are for.
 var elsewhere = map[string]string{
 	"default_include":          "which files are read",
-	"master_alive_interval":    "the watch over the masters",
-	"master_alive_timeout":     "the watch over the masters",
 	"master_failback":          "the watch over the masters",
 	"master_failback_interval": "the watch over the masters",
 	"random_master":            "the watch over the masters",
@@ -47,10 +46,7 @@ var elsewhere = map[string]string{
 // others are options that no key is for alone, and what has them set.
 var others = map[string]string{
 	"pub.Paths":       "several paths to the master: TestPathsReachTheChannels",
-	"pub.Masters":     "the peers of a cluster, not wired yet: pubproxy's cluster_test.go",
-	"pub.MoveAfter":   "likewise",
-	"pub.WarmOverlap": "likewise",
-	"pub.WarmKeep":    "likewise",
+	"pub.WarmOverlap": "pubproxy's own, no key is for it",
 	"pub.WarmBytes":   "likewise",
 	"ret.Spare":       "a path that is left for a quicker one: TestPaths",
 }
@@ -62,12 +58,16 @@ var reaches = []struct {
 	want   map[string]string
 }{
 	{"master", func(c *config.Config) { c.Master = "m:1" }, map[string]string{"pub.Master.Address": "m:4505", "ret.Master.Address": "m:1"}},
-	{"master_type", func(c *config.Config) { c.MasterType = "cluster" }, map[string]string{"ret.Masters": "[salt at salt:4506]"}},
+	{"master_type", func(c *config.Config) { c.MasterType = "cluster" }, map[string]string{
+		"pub.Masters": "[salt at salt:4505]", "ret.Masters": "[salt at salt:4506]",
+	}},
+	{"master_alive_interval", func(c *config.Config) { c.MasterAliveInterval = 1 }, map[string]string{"pub.WarmKeep": "30.000000001s"}},
+	{"master_alive_timeout", func(c *config.Config) { c.MasterAliveTimeout = 1 }, map[string]string{"pub.WarmKeep": "10.000000004s"}},
 	{"master_port", func(c *config.Config) { c.MasterPort = 1 }, map[string]string{"ret.Master.Address": "salt:1"}},
 	{"master_publish_port", func(c *config.Config) { c.MasterPublishPort = 1 }, map[string]string{"pub.Master.Address": "salt:1"}},
 	{"source_address", func(c *config.Config) { c.SourceAddress = "::1" }, both("Master.SourceAddress", "::1")},
 	{"connect_timeout", func(c *config.Config) { c.ConnectTimeout = 1 }, both("Master.DialTimeout", "1ns")},
-	{"recon_default", func(c *config.Config) { c.ReconDefault = 1 }, union(both("Master.Backoff.Default", "1ns"), map[string]string{"ret.MoveAfter": "1.000000002s"})},
+	{"recon_default", func(c *config.Config) { c.ReconDefault = 1 }, union(both("Master.Backoff.Default", "1ns"), both("MoveAfter", "1.000000002s"))},
 	{"recon_max", func(c *config.Config) { c.ReconMax = 1 }, both("Master.Backoff.Max", "1ns")},
 	{"recon_randomize", func(c *config.Config) { c.ReconRandomize = false }, both("Master.Backoff.Randomize", "false")},
 	{"on_master_loss", func(c *config.Config) { c.OnMasterLoss = "close" }, both("CloseOnMasterLoss", "true")},
@@ -167,6 +167,12 @@ func flatten(all map[string]string, path string, v reflect.Value) {
 	switch v.Interface().(type) {
 	case logrus.FieldLogger, zmtp.SocketType, func(bool), *master.Herald, func(string, []byte), nil: // the log, what run and the proxies set
 	case func(context.Context, string, func(context.Context) error) error: // the supervisor's
+	case []pubproxy.Peer:
+		var peers []string
+		for _, p := range v.Interface().([]pubproxy.Peer) {
+			peers = append(peers, p.Name+" at "+p.Master.Address)
+		}
+		all[path] = fmt.Sprint(peers)
 	case []retproxy.Peer:
 		var peers []string
 		for _, p := range v.Interface().([]retproxy.Peer) {
@@ -206,6 +212,26 @@ func TestLoops(t *testing.T) {
 			c := config.Config{Loops: test.loops, MaxInFlight: test.inFlight}
 			if pub, ret := publishLoops(c), requestLoops(c); pub != test.pub || ret != test.ret {
 				t.Errorf("%d and %d loops, want %d and %d", pub, ret, test.pub, test.ret)
+			}
+		})
+	}
+}
+
+func TestLinks(t *testing.T) {
+	for _, test := range []struct {
+		name, masters, kind string
+		want                int
+	}{
+		{"one master", "a", config.MasterTypeStr, 1 + 4 + 1},
+		{"one of a list", "[a, b, c]", config.MasterTypeFailover, 1 + 4 + 3},
+		{"by several paths", "[{name: a, paths: [b, c, d]}, e]", config.MasterTypeFailover, 3 + 4 + 4},
+		{"peers of a cluster", "[a, b, c]", config.MasterTypeCluster, 2 + 3*4 + 3},
+		{"one that is left of a cluster", "[a]", config.MasterTypeCluster, 1 + 4 + 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := config.Config{Loops: 2, MaxInFlight: 64, Master: test.masters, MasterType: test.kind}
+			if n := linksOf(c); n != test.want {
+				t.Errorf("%d links, want %d", n, test.want)
 			}
 		})
 	}

@@ -106,6 +106,10 @@ func start(ctx context.Context, c config.Config, o config.Options, owner *accoun
 		o := publishOptions(*running.Load(), s, budget, log)
 		o.Keep = supervise.Options{Log: log}.KeepLink
 		o.Master.Changed, o.Master.Herald = overMasters.Nudge, links.to("")
+		for i := range o.Masters {
+			peer := &o.Masters[i]
+			peer.Master.Changed, peer.Master.Herald = overMasters.Nudge, links.to(peer.Name)
+		}
 		return o
 	}
 	requestsOf := func(s masters.Serving) retproxy.Options {
@@ -123,8 +127,8 @@ func start(ctx context.Context, c config.Config, o config.Options, owner *accoun
 		if s.Spare {
 			r.Spare = min(r.RequestDeadline, spareTime)
 		}
-		publishes.Apply(func(proxy *pubproxy.Proxy) { proxy.Apply(p) })
-		followRequests(requests, r, s.Peers)
+		heed(publishes, func(proxy *pubproxy.Proxy) { proxy.Apply(p) }, s.Peers)
+		heed(requests, func(proxy *retproxy.Proxy) { proxy.Apply(r) }, s.Peers)
 	}, func(name string) masters.Traffic { return trafficOf(publishes.Stats(), requests.Stats(), name) })
 	newPublish := func() (*pubproxy.Proxy, error) { //nolint:contextcheck // opening a port does not wait for anything
 		p, err := pubproxy.New(publishesOf(overMasters.Serving()))

@@ -532,8 +532,11 @@ func TestStatusOnATerminal(t *testing.T) {
 			{Name: "m2", Health: "up", Since: began, Serving: true, Paths: []status.Path{{LatencySeconds: 0.0123456}}},
 		},
 	}
+	five.Publish.Peers = []status.Publisher{
+		{Name: "m1", Warm: true, Linked: true}, {Name: "m2", Serves: true, Linked: true}, {Name: "m3", Warm: true},
+	}
 	four.Request.Peers = []status.Peer{{Name: "m1", Replies: 9}, {Name: "m2", Serves: true, Replies: 100}}
-	five.Request.Peers = []status.Peer{{Name: "m1", Waiting: 1, Replies: 2}, {Name: "m2", Serves: true, Waiting: 3, InFlight: 4, Replies: 150}}
+	five.Request.Peers = []status.Peer{{Name: "m1", Waiting: 1, Replies: 2}, {Name: "m2", Serves: true, Waiting: 3, InFlight: 4, Replies: 150}, {Name: "m4", InFlight: 9}}
 	two.Ready = status.Verdict{Reasons: []status.Reason{{Check: status.CheckRequestLinks, Text: "a link is away\x1b[2J"}}}
 	for _, test := range []struct {
 		name string
@@ -598,8 +601,9 @@ restarts   0 of the publish channel, 1 of the request channel
 	}
 	for text, last := range map[string]*status.Report{
 		`master     a cluster of 2, 2 of 3 links up
-           m1 is down for 2m0s, its minions are with others, 2 replies, 1 requests wait, 0 are there
+           m1 is down for 2m0s, its publishes are kept, its minions are with others, 2 replies, 1 requests wait, 0 are there
            m2 is up for 2m0s, answers in 12.35ms, publishes come from it, 150 replies, 3 requests wait, 4 are there
+           m4 is not in the list any more, 9 requests are there
 minions    `: nil,
 		"others, 0.0/s replies": four, // its channel has begun anew
 		"it, 5.0/s replies":     four,

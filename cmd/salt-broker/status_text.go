@@ -31,6 +31,7 @@ func statusText(report, last *status.Report) string {
 	}
 	t.row("master", "%s", t.master())
 	t.masters()
+	t.left()
 	t.row("minions", "%d for publishes at %s, %d for requests at %s", p.Minions, escaped(p.Address), r.Minions, escaped(r.Address))
 	if p.Behind > 0 {
 		t.row("", "%d lag, the last by %d publishes with %s", p.Behind, p.LagMessages, bytesOf(float64(p.LagBytes)))
@@ -152,10 +153,22 @@ func (t *texter) masters() {
 	}
 }
 
+// left names the peers of a cluster that a reload has taken out and that have something to answer still.
+func (t *texter) left() {
+	for _, p := range t.report.Request.Peers {
+		if !slices.ContainsFunc(t.report.Masters.List, func(m status.Master) bool { return m.Name == p.Name }) {
+			t.row("", "%s is not in the list any more, %d requests are there", escaped(p.Name), p.InFlight)
+		}
+	}
+}
+
 // peer is what a master of a cluster is used for.
 func (t *texter) peer(m status.Master) (text string) {
-	if m.Serving {
+	switch warm := func(p status.Publisher) bool { return p.Name == m.Name && p.Warm && p.Linked }; {
+	case m.Serving:
 		text = ", publishes come from it"
+	case slices.ContainsFunc(t.report.Publish.Peers, warm):
+		text = ", its publishes are kept"
 	}
 	of := func(peers []status.Peer) status.Peer {
 		if i := slices.IndexFunc(peers, func(p status.Peer) bool { return p.Name == m.Name }); i >= 0 {

@@ -11,9 +11,9 @@ import (
 type State struct {
 	// Asked says that masters are asked whether they live.
 	Asked bool
-	// Cluster says that they are the peers of a cluster: requests go to all of them.
+	// Cluster says that they are the peers of a cluster, which all serve.
 	Cluster bool
-	// Serving is the name of the one that serves, or that publishes come from, and Since when it began to.
+	// Serving is the name of the one that serves, "" of a cluster, and Since when it began to.
 	Serving string
 	Since   time.Time
 	// Moves counts by reason how often another master began to serve. All reasons are there.
@@ -54,11 +54,14 @@ func (w *Watch) State() State {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := State{
-		Asked: w.options.Interval > 0, Cluster: w.options.Cluster, Serving: w.options.Masters[w.choice.serving].Name, Since: w.since, Moves: maps.Clone(w.moves),
+		Asked: w.options.Interval > 0, Cluster: w.options.Cluster, Since: w.since, Moves: maps.Clone(w.moves),
+	}
+	if !s.Cluster {
+		s.Serving = w.options.Masters[w.choice.serving].Name
 	}
 	for i, m := range w.options.Masters {
 		c := w.choice.candidates[i]
-		one := MasterState{Name: m.Name, Serving: i == w.choice.serving, Health: c.is, Since: c.since, Key: w.keys.of[m.Name]}
+		one := MasterState{Name: m.Name, Serving: m.Name == s.Serving, Health: c.is, Since: c.since, Key: w.keys.of[m.Name]}
 		for j, h := range w.paths[i] {
 			one.Paths = append(one.Paths, PathState{
 				Path: m.Paths[j], Health: h.is, Since: h.since, Requests: j == w.routes[i].path, Probes: h.asked, Failures: h.failed, Latency: h.took, LastError: h.fault,
@@ -77,12 +80,8 @@ func (w *Watch) moved(from, to Master, why Reason, trouble time.Time) {
 	if why == Failed {
 		log = log.WithField("after", rounded(now.Sub(trouble)))
 	}
-	w.since = now
-	if w.options.Cluster {
-		log.Info("publishes come from another peer of the cluster")
-		return
-	}
 	log.Info("another master serves")
+	w.since = now
 }
 
 // report tells that a master has become up or down.

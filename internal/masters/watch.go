@@ -43,10 +43,10 @@ type Options struct {
 	// Masters are the list, in order; at least one. Without Failover the first one serves, whatever becomes of it.
 	Masters  []Master
 	Failover bool
-	// Cluster says that the masters are peers of one cluster, to all of which requests go. With Failover the one that
-	// serves is that which publishes come from.
+	// Cluster says that the masters are the peers of one cluster, of which none is preferred: see Serving.Peers. It goes
+	// without Failover.
 	Cluster bool
-	// Random has the list shuffled once (Salt: random_master); with Failback the first one stays the first, as with Salt.
+	// Random has the list shuffled once, with Failover or Cluster (Salt: random_master); with Failback the first one stays the first, as with Salt.
 	Random bool
 	// Failback gives an earlier master its place back when it has been up for FailbackAfter (Salt: master_failback,
 	// master_failback_interval).
@@ -70,7 +70,7 @@ type Traffic struct {
 
 // Serving says which masters serve.
 type Serving struct {
-	// Master is the one: the first of its paths is that which requests are to take.
+	// Master is the one: the first of its paths is that which requests are to take. It says nothing where there are Peers.
 	Master Master
 	// Peers are all masters, in the order of the list, where they are the peers of a cluster; else nil.
 	Peers []Peer
@@ -139,7 +139,7 @@ func (w *Watch) said(spare bool) Serving {
 	return s
 }
 
-// serves says whether requests go to a master.
+// serves says whether a master does.
 func (w *Watch) serves(i int) bool { return w.options.Cluster || i == w.choice.serving }
 
 func (w *Watch) routed(i int) Master { return w.options.Masters[i].by(w.routes[i].path) }
@@ -153,7 +153,7 @@ func (w *Watch) Apply(o Options) {
 	was := before.Masters[w.choice.serving]
 	w.adopt(o, &was)
 	now := w.options.Masters[w.choice.serving]
-	if !same(was, now) {
+	if !w.options.Cluster && !same(was, now) {
 		w.moved(was, now, Configured, time.Time{})
 	}
 	w.serve(w.said(false))
@@ -192,7 +192,7 @@ func (w *Watch) adopt(o Options, serving *Master) {
 // shuffled once.
 func order(o Options, before []Master) []Master {
 	list := slices.Clone(o.Masters)
-	if !o.Random || !o.Failover {
+	if !o.Random || !o.Failover && !o.Cluster {
 		return list
 	}
 	shuffled := list

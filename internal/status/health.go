@@ -104,6 +104,9 @@ func (s *Server) serves(live Verdict) Verdict {
 // unanswered says that the master which serves does not answer, and that no other one does, or it would serve; "" when it
 // does, or has not been asked yet.
 func unanswered(all masters.State) string {
+	if all.Cluster {
+		return unansweredBy(all.Masters)
+	}
 	for _, m := range all.Masters {
 		if !m.Serving || m.Health != masters.Down {
 			continue
@@ -120,6 +123,23 @@ func unanswered(all masters.State) string {
 		return text
 	}
 	return ""
+}
+
+// unansweredBy says that no peer of a cluster answers.
+func unansweredBy(peers []masters.MasterState) string {
+	text := "no peer of the cluster answers as it should"
+	for _, m := range peers {
+		if m.Health != masters.Down {
+			return ""
+		}
+		text += fmt.Sprintf("; %s has not since %s", m.Name, m.Since.UTC().Format(time.RFC3339))
+		for _, p := range m.Paths {
+			if p.LastError != nil {
+				text += ": " + p.LastError.Error()
+			}
+		}
+	}
+	return text
 }
 
 // needed are the links that requests take: those to the peers of a cluster that serve. Where none does they are all of them,

@@ -40,7 +40,21 @@ func (o *Options) numbers() *numbers {
 	n := &numbers{options: o, publish: o.Publish(), request: o.Request(), masters: o.Masters()}
 	n.publishRestarts, n.requestRestarts = o.Restarts()
 	n.buffered, n.bufferedLimit = o.Buffered()
+	if n.masters.Cluster {
+		n.masters = publishedBy(n.publish.Peers, n.masters)
+	}
 	return n
+}
+
+// publishedBy has the masters of a cluster say which of them publishes come from.
+func publishedBy(peers []pubproxy.PeerStats, all masters.State) masters.State {
+	all.Masters = slices.Clone(all.Masters)
+	for _, p := range peers {
+		if i := slices.IndexFunc(all.Masters, func(m masters.MasterState) bool { return p.Serves && m.Name == p.Name }); i >= 0 {
+			all.Serving, all.Masters[i].Serving = p.Name, true
+		}
+	}
+	return all
 }
 
 // emit takes one value of a metric with the values of its labels.

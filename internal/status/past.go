@@ -192,7 +192,11 @@ func mastersChanged(before, now *Masters) (all []change) {
 			all = append(all, change{text: "The master " + m.Name + " answers again"})
 		}
 	}
-	if before.Serving != "" && now.Serving != before.Serving {
+	switch {
+	case before.Serving == "" || now.Serving == "" || now.Serving == before.Serving:
+	case now.Cluster:
+		all = append(all, change{text: "Publishes come from the master " + now.Serving + ", and from " + before.Serving + " no more"})
+	default:
 		all = append(all, change{text: "The master " + now.Serving + " serves, and " + before.Serving + " no more"})
 	}
 	return all

@@ -51,7 +51,7 @@ type Buffered struct {
 // Masters are the masters of the list, and which of them serves.
 type Masters struct {
 	Asked          bool              `json:"asked"`   // whether they are asked if they live
-	Cluster        bool              `json:"cluster"` // they are peers of one: requests go to all, and Serving is where publishes come from
+	Cluster        bool              `json:"cluster"` // they are peers of one: requests go to all, and publishes come from Serving
 	Serving        string            `json:"serving"`
 	Since          time.Time         `json:"since"`           // when that one began to serve
 	FailoversTotal map[string]uint64 `json:"failovers_total"` // by reason; those that never occurred are there with 0
