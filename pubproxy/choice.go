@@ -5,15 +5,17 @@ type standing struct {
 	listed  bool // it is in the list still
 	healthy bool // as SetHealthy said
 	linked  bool // there is a link to it
+	lost    bool // there was one, and is none
 	absent  bool // there has been none for MoveAfter, while there was to be one
 }
 
-// asFirst is how good the peer is that serves: one that has just lost its links may be back at once.
+// asFirst is how good the peer is that serves. One that has lost its links may be back at once, but what it has published
+// meanwhile is lost. At first nothing is, so it is waited for.
 func (s standing) asFirst() int {
 	switch {
 	case !s.listed, s.absent:
 		return 0
-	case !s.healthy:
+	case !s.healthy, s.lost:
 		return 1
 	}
 	return 2

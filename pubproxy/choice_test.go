@@ -10,11 +10,12 @@ func TestChoose(t *testing.T) {
 	var (
 		well   = standing{listed: true, healthy: true, linked: true}
 		dialed = standing{listed: true, healthy: true}
-		absent = standing{listed: true, healthy: true, absent: true}
+		lost   = standing{listed: true, healthy: true, lost: true}
+		absent = standing{listed: true, healthy: true, lost: true, absent: true}
 		mute   = standing{listed: true, linked: true}
-		dead   = standing{listed: true, absent: true}
+		dead   = standing{listed: true, lost: true, absent: true}
 		left   = standing{healthy: true, linked: true}
-		gone   = standing{healthy: true}
+		gone   = standing{healthy: true, lost: true}
 	)
 	for _, test := range []struct {
 		name                  string
@@ -29,9 +30,12 @@ func TestChoose(t *testing.T) {
 		{"all well", []standing{well, well, well}, 0, 1, 0, 1},
 		{"no way back to an earlier one", []standing{well, well, well}, 1, 2, 1, 2},
 		{"nor for the warm one", []standing{well, well, well}, 2, 1, 2, 1},
-		{"one that lost its links may be back", []standing{dialed, well}, 0, 1, 0, 1},
-		{"and is not", []standing{absent, well}, 0, 1, 1, 0},
-		{"and there is a third", []standing{absent, well, dialed}, 0, 1, 1, 2},
+		{"at first it is waited for", []standing{dialed, well}, 0, 1, 0, 1},
+		{"not for long", []standing{{listed: true, healthy: true, absent: true}, well}, 0, 1, 1, 0},
+		{"one that lost its links has lost publishes too", []standing{lost, well}, 0, 1, 1, 0},
+		{"and there is a third", []standing{lost, well, dialed}, 0, 1, 1, 0},
+		{"which is better when the one before does not come back", []standing{absent, well, dialed}, 1, 0, 1, 2},
+		{"it is waited for where the second is mute", []standing{lost, mute}, 0, 1, 0, 1},
 		{"the first mute", []standing{mute, well, dialed}, 0, 1, 1, 2},
 		{"the second is not there", []standing{mute, dialed}, 0, 1, 0, 1},
 		{"nor answers", []standing{mute, mute}, 0, 1, 0, 1},
@@ -61,9 +65,9 @@ func TestChoose(t *testing.T) {
 // TestChooseSettles looks at all that three peers can be: the choice is made once, and not undone by the next look.
 func TestChooseSettles(t *testing.T) {
 	var every []standing
-	for bits := range 16 {
-		s := standing{listed: bits&1 > 0, healthy: bits&2 > 0, linked: bits&4 > 0, absent: bits&8 > 0}
-		if !s.linked || !s.absent {
+	for bits := range 32 {
+		s := standing{listed: bits&1 > 0, healthy: bits&2 > 0, linked: bits&4 > 0, absent: bits&8 > 0, lost: bits&16 > 0}
+		if !s.linked || !s.absent && !s.lost {
 			every = append(every, s)
 		}
 	}
@@ -96,7 +100,7 @@ func settles(t *testing.T, all []standing, first, second int) {
 	if f == s || s >= 0 && !all[s].listed {
 		t.Error(what)
 	}
-	if now := all[first]; f != first && now.listed && !now.absent && (now.healthy || !all[f].healthy || !all[f].linked) {
+	if now := all[first]; f != first && now.listed && !now.absent && !now.lost && (now.healthy || !all[f].healthy || !all[f].linked) {
 		t.Errorf("%s: left for nothing", what)
 	}
 	if now := all[f]; now.absent && s >= 0 && all[s].linked {

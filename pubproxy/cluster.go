@@ -131,7 +131,6 @@ func (u *upstream) judge() {
 
 // succeed has the first go on where the one before it may have stopped.
 func (u *upstream) succeed(before *feed) {
-	u.age()
 	n := 0
 	for ; u.first.kept.len() > 0; n++ {
 		u.publish(u.first.kept.take())
@@ -168,19 +167,14 @@ func (u *upstream) keep(msg []byte) {
 
 // age drops what has been kept for too long.
 func (u *upstream) age() {
-	if u.aging == nil {
-		return // nothing ever was
-	}
 	u.aging.Stop()
-	for _, f := range [...]*feed{u.first, u.second} { // the first has something when it has just become that
-		if f == nil {
-			continue
-		}
-		now := u.loop.Now()
-		f.kept.dropUntil(now-u.keepFor, &u.warmCounts.old)
-		if f.kept.len() > 0 {
-			u.aging.Reset(f.kept.since() + u.keepFor - now)
-		}
+	if u.second == nil {
+		return
+	}
+	now, k := u.loop.Now(), &u.second.kept
+	k.dropUntil(now-u.keepFor, &u.warmCounts.old)
+	if k.len() > 0 {
+		u.aging.Reset(k.since() + u.keepFor - now)
 	}
 }
 
@@ -193,7 +187,7 @@ func (f *feed) dial(wanted bool) {
 	f.upstream.proxy.feeds.poke()
 	switch {
 	case wanted:
-		f.standing.absent = false
+		f.standing.absent, f.standing.lost = false, false
 		f.expect()
 	case f.standing.absent:
 		f.wait(againAfter)
@@ -226,7 +220,7 @@ func (f *feed) waited() {
 // linked is called when there is one link more, or one less.
 func (f *feed) linked(more int) {
 	f.conns += more
-	f.standing.linked = f.conns > 0
+	f.standing.linked, f.standing.lost = f.conns > 0, f.conns == 0
 	if f.standing.linked {
 		f.standing.absent = false
 		if f.patience != nil {

@@ -111,9 +111,6 @@ func TestCluster(t *testing.T) {
 				log.SetOutput(said)
 				o.Log = log
 			})
-			if name == "no link" {
-				p.moveAfter(20 * time.Millisecond)
-			}
 			a, b, c := all[0], all[1], all[2]
 			b.send(by(1, 2, 1))
 			keeps(t, p, 2)
@@ -132,6 +129,9 @@ func TestCluster(t *testing.T) {
 			minion.expect(by(1, 2, 1, 3, 4))
 			b.send(by(1, 5))
 			minion.expect(by(1, 5))
+			if name == "no link" {
+				p.moveAfter(time.Millisecond) // else it is waited for
+			}
 			c.expect("link", "+")
 			roles(t, p, "b", "c")
 			s := p.Stats()
@@ -156,20 +156,61 @@ func TestCluster(t *testing.T) {
 	}
 }
 
-// TestClusterLinkBack: a first one that is back within the time goes on as if nothing had been.
-func TestClusterLinkBack(t *testing.T) {
-	p, all, minion := startCluster(t, 2, nil)
+// TestClusterStart: at first the first one is waited for, but not for long.
+func TestClusterStart(t *testing.T) {
+	for _, comes := range []bool{true, false} {
+		t.Run(fmt.Sprint("it comes: ", comes), func(t *testing.T) {
+			a, b := newPublisher(t), newPublisher(t)
+			a.hold()
+			p := start(t, "", func(o *Options) { o.Masters, o.MoveAfter = peersOf(*o, []*publisher{a, b}, 0, 1), time.Hour })
+			b.expect("link")
+			minion := connect(t, p, 1, "")
+			b.expect("+")
+			b.send(by(1, 1))
+			keeps(t, p, 1)
+			if comes {
+				a.release()
+				a.expect("link", "+")
+				a.send(by(0, 2))
+				minion.expect(by(0, 2))
+				roles(t, p, "a", "b")
+				return
+			}
+			p.moveAfter(time.Millisecond)
+			minion.expect(by(1, 1))
+			roles(t, p, "b", "")
+		})
+	}
+}
+
+// TestClusterLinkLost: a first one that has lost its links is not waited for, unless the second does not answer. One of
+// several links is not all.
+func TestClusterLinkLost(t *testing.T) {
+	near := newPublisher(t)
+	p, all, minion := startCluster(t, 2, func(o *Options) {
+		o.Hold, o.Masters[0].Paths = time.Millisecond, []string{o.Masters[0].Master.Address, near.address()}
+	})
 	a, b := all[0], all[1]
+	near.expect("link", "+")
+	near.hold()
+	eventually(t, p, "one path is gone", func(s Stats) bool { return !s.Roads[1].Link.Connected })
+	a.send(by(0, 1))
+	minion.expect(by(0, 1))
+	p.SetHealthy("b", false)
 	a.drop()
 	a.expect("link", "+")
-	b.send(by(1, 1))
-	keeps(t, p, 1)
 	a.send(by(0, 2))
 	minion.expect(by(0, 2))
-	roles(t, p, "a", "b")
-	if s := p.Stats(); s.Switches != 0 {
+	b.send(by(1, 1, 2))
+	keeps(t, p, 2)
+	if s := p.Stats(); s.Switches != 0 || !s.Peers[0].Serves {
 		t.Errorf("%+v", s)
 	}
+	p.SetHealthy("b", true)
+	a.drop()
+	minion.expect(by(1, 1, 2))
+	a.expect("link", "+")
+	roles(t, p, "b", "a")
 }
 
 // TestClusterSecondAbsent: where there is nobody else the first one stays, whatever is said of it.
@@ -199,11 +240,11 @@ func TestClusterBothDown(t *testing.T) {
 	b.send(by(1, 1))
 	keeps(t, p, 1)
 	a.hold()
+	minion.expect(by(1, 1))
 	b.hold()
 	eventually(t, p, "both are away", func(s Stats) bool { return !s.Peers[0].Linked && !s.Peers[1].Linked && !s.Master.Connected })
 	b.release()
 	b.expect("link", "+")
-	minion.expect(by(1, 1)) // what it had brought before it went
 	b.send(by(1, 2))
 	minion.expect(by(1, 2))
 	roles(t, p, "b", "")

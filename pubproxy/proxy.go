@@ -55,7 +55,8 @@ type Options struct {
 	// Masters are the peers of a master cluster, in order, instead of Master and Paths: at least one. One of them serves, the
 	// first in order that is well, and as long as it is. The next one is kept warm. See Proxy.SetHealthy.
 	Masters []Peer
-	// MoveAfter is how long the peer that serves may be without a link until the warm one does. 0: DefaultMoveAfter.
+	// MoveAfter is how long a peer that has no link is waited for: the first one at the start; one that has lost its links,
+	// where the warm one is not healthy; and the warm one, until another is dialed. 0: DefaultMoveAfter.
 	MoveAfter time.Duration
 	// WarmOverlap is for how long before the last publish of the peer that serves the publishes of the warm one follow when
 	// that fails: more than the one may be behind the other. 0: DefaultWarmOverlap.

@@ -6,7 +6,6 @@ import (
 	"runtime"
 	"sync"
 	"testing"
-	"time"
 
 	"salt-broker/internal/sim"
 )
@@ -58,7 +57,6 @@ func TestClusterOfMasters(t *testing.T) {
 					}
 					eventually(t, p, "all minions are counted in", func(Stats) bool { return p.subscribed() == minions })
 
-					p.moveAfter(20 * time.Millisecond)
 					for i := -7; i < jobs+7; i++ {
 						switch {
 						case i == middle && end == "killed":
