@@ -298,7 +298,7 @@ func (w *Watch) attend(ctx context.Context, timeout time.Duration) {
 				switch t := w.traffic(name); {
 				case !known || t.InFlight == 0 || t.Replies != before.replies:
 					last[name] = seen{now, t.Replies}
-				case now.Sub(before.since) >= timeout:
+				case now.Sub(before.since) > timeout-look/2: // ticks come a bit sooner or later
 					last[name] = seen{now, t.Replies}
 					w.Nudge(false)
 				}
