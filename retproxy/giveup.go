@@ -99,7 +99,7 @@ func (m *minion) forget(data []byte) error {
 	for r := m.last; r != nil; r = r.before {
 		if m.nameOf(r.msg) == n {
 			w := r.link.way
-			l.forget(r)
+			l.abandon(r)
 			if m.forgot(n, whyForgotten) {
 				w.promote(m)
 				m.flow()

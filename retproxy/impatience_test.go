@@ -3,6 +3,8 @@ package retproxy
 import (
 	"testing"
 	"time"
+
+	"salt-broker/internal/zmtp"
 )
 
 func TestImpatience(t *testing.T) {
@@ -87,4 +89,38 @@ func TestKeepsWhatWouldBeTooLate(t *testing.T) {
 	patient.hears("welcome")
 	r.balanced()
 	checkCredit(t, r)
+}
+
+// TestGivingUpIsTheMinions: how old a request was says something about patience when the minion ended the connection, with
+// or without manners, or asked anew, and nothing when the broker did.
+func TestGivingUpIsTheMinions(t *testing.T) {
+	r := start(t, absentMaster(t))
+	for name, tt := range map[string]struct {
+		minor  byte
+		end    func(p *peer)
+		gaveUp bool
+	}{
+		"it leaves":           {1, func(p *peer) { _ = p.nc.Close() }, true},
+		"it leaves, ZMTP 3.0": {0, func(p *peer) { _ = p.nc.Close() }, true},
+		"it resets":           {1, func(p *peer) { p.leave() }, true},
+		"it asks anew":        {1, func(p *peer) { p.asks("anew") }, true},
+		"it is refused":       {1, func(p *peer) { p.send(zmtp.AppendFrame(nil, false, []byte("no envelope"))) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := dial(t, r, as{minor: tt.minor})
+			p.asks("something")
+			r.waiting(1)
+			r.onLoop(0, func(l *lane) { l.ways[0].givenUp = impatience{} })
+			before := r.Stats().Forgotten
+			tt.end(p)
+			until(t, "it to be forgotten", func() bool { return r.Stats().Forgotten == before+1 })
+			r.onLoop(0, func(l *lane) {
+				if gaveUp := l.ways[0].givenUp.age > 0; gaveUp != tt.gaveUp {
+					t.Errorf("given up: %v, want %v", gaveUp, tt.gaveUp)
+				}
+			})
+			p.leave()
+			r.waiting(0)
+		})
+	}
 }

@@ -84,7 +84,7 @@ func (l *lane) request(m *minion, msg []byte) {
 	l.requests.Add(1)
 	l.requestBytes.Add(uint64(len(msg)))
 	for !m.many && m.first != nil { // a REQ that asks again has given up what it asked before: ZMQ_REQ_RELAXED
-		l.forget(m.first)
+		l.abandon(m.first)
 	}
 	if !m.many && m.flying() > 0 {
 		l.giveUp(m)
@@ -141,9 +141,14 @@ func (l *lane) drop(r *request) {
 	}
 }
 
+// abandon forgets a request that its minion has given up.
+func (l *lane) abandon(r *request) {
+	r.link.way.givenUp.at(l.loop.Now() - r.came)
+	l.forget(r)
+}
+
 // forget drops a request that nobody waits for any more.
 func (l *lane) forget(r *request) {
-	r.link.way.givenUp.at(l.loop.Now() - r.came)
 	msg := r.msg
 	l.drop(r)
 	l.loop.Put(msg)
@@ -169,14 +174,19 @@ func (l *lane) minion(ref reactor.Ref) *minion {
 	return m
 }
 
-// leave forgets a minion and what it had waiting. Its places at the master are not free before their replies: the
-// master works for it all the same. At a broker they are free when that has forgotten the requests, too.
-func (l *lane) leave(m *minion) {
+// leave forgets a minion and what it had waiting, which it has given up if it was the one that ended the connection. Its
+// places at the master are not free before their replies: the master works for it all the same. At a broker they are free
+// when that has forgotten the requests, too.
+func (l *lane) leave(m *minion, gaveUp bool) {
 	if m.flying() > 0 {
 		l.giveUp(m)
 	}
 	for m.first != nil {
-		l.forget(m.first)
+		if gaveUp {
+			l.abandon(m.first)
+		} else {
+			l.forget(m.first)
+		}
 	}
 	delete(l.claims, m)
 	l.minions.Add(-1)

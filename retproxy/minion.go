@@ -1,8 +1,10 @@
 package retproxy
 
 import (
+	"errors"
 	"io"
 	"math"
+	"syscall"
 
 	"salt-broker/internal/reactor"
 	"salt-broker/internal/zmtp"
@@ -105,7 +107,7 @@ func (m *minion) Ping() error {
 func (m *minion) Closed(c *reactor.Conn, reason error) {
 	m.lane.held -= int64(m.stream.HalfRead())
 	m.stream.Release(&m.lane.limits)
-	m.lane.leave(m)
+	m.lane.leave(m, errors.Is(reason, io.EOF) || errors.Is(reason, syscall.ECONNRESET) || errors.Is(reason, syscall.EPIPE))
 	m.lane.proxy.door.Ended(c, reason)
 }
 
