@@ -1,6 +1,9 @@
 package retproxy
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 const (
 	// leastNear is how many requests may be at the master whatever the way there is, if max_in_flight allows for that many.
@@ -10,6 +13,11 @@ const (
 	// longestTrip is the longest way that is believed. It bounds what a wrong measurement can do: requests wait at the
 	// master by no more than twice that longer.
 	longestTrip = 500 * time.Millisecond
+	// remembered is how many PINGs are, of which the shortest counts, and again is how soon a link that has much to do gets
+	// the next one; a quiet one gets it from heartbeats. So a way that has become longer is believed after two minutes, and
+	// what holds up less than eight PINGs in a row is not.
+	remembered = 8
+	again      = 15 * time.Second
 )
 
 // near is how many of total places at the master may be taken without a look at the way there. The others are for
@@ -24,6 +32,9 @@ type far struct {
 	places   int           // that there are now
 	taken    int           // of them; may be more for a while when there are fewer than before
 	trip     time.Duration // to the master and back; 0: not known, and there are none
+	trips    [remembered]time.Duration
+	measures int           // how many there were
+	asked    time.Duration // when the last PING was due
 	rate     int           // replies of the trip before
 	since    time.Duration // when this trip's time began
 	answered int           // since then
@@ -39,13 +50,24 @@ func (f *far) take() bool {
 	return true
 }
 
-// measured takes in how long a PING took. The shortest counts: others may have waited behind requests, and to believe
-// those would be to send more.
+// measured takes in how long a PING took. The shortest of the last ones counts: others may have waited behind requests, and
+// to believe those would be to send more. Of an old one it is not known whether the way is the same still.
 func (f *far) measured(trip time.Duration) {
-	trip = min(trip, longestTrip)
-	if trip > 0 && (f.trip == 0 || trip < f.trip) {
-		f.trip = trip
+	if trip <= 0 {
+		return
 	}
+	f.trips[f.measures%remembered] = min(trip, longestTrip)
+	f.measures++
+	f.trip = slices.Min(f.trips[:min(f.measures, remembered)])
+}
+
+// due says whether the way is to be measured again.
+func (f *far) due(now time.Duration) bool {
+	if f.trip == 0 || now-f.asked < again {
+		return false
+	}
+	f.asked = now
+	return true
 }
 
 // reply counts a reply to a request that was sent so long ago, and says whether there are more places now, or fewer.
@@ -82,8 +104,9 @@ func (f *far) reply(now, took time.Duration, wanted bool) bool {
 // soon says whether a reply took hardly longer than the trip.
 func (f *far) soon(took time.Duration) bool { return took <= f.trip+f.trip/2 }
 
-// forget is for a new connection, which may go another way. What is taken stays so until it is given back.
-func (f *far) forget() { *f = far{most: f.most, taken: f.taken} }
+// forget is for a new connection, which may go another way and gets a PING now. What is taken stays so until it is given
+// back.
+func (f *far) forget(now time.Duration) { *f = far{most: f.most, taken: f.taken, asked: now} }
 
 // far is this lane's part of the places for what is under way.
 func (w *way) far() *far { return &w.credit.accounts[w.lane.index].far }

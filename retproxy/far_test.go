@@ -70,7 +70,7 @@ func TestFarPlacesFollowWhatIsAnswered(t *testing.T) {
 		t.Errorf("%d of %d places taken", f.taken, f.places)
 	}
 	taken := f.taken
-	f.forget()
+	f.forget(now)
 	replies(1000, time.Second, 110*ms)
 	if want(0); f.taken != taken {
 		t.Error("what is taken is forgotten")
@@ -78,6 +78,65 @@ func TestFarPlacesFollowWhatIsAnswered(t *testing.T) {
 	f.measured(time.Hour)
 	replies(400, 2*time.Second, time.Hour)
 	want(100) // 200 a second, half a second at most
+}
+
+// TestWayBecomesLonger: that is believed when as many PINGs in a row say so as are remembered, and that it has become
+// shorter at once.
+func TestWayBecomesLonger(t *testing.T) {
+	const ms = time.Millisecond
+	var f far
+	f.measured(20 * ms)
+	for i := range 3 * remembered {
+		f.measured(200 * ms)
+		if i == remembered || i == 2*remembered { // requests before it
+			f.measured(300 * ms)
+		}
+		if want := 20 * ms; i < remembered-1 && f.trip != want {
+			t.Fatalf("after %d PINGs the way takes %v, want %v", i+2, f.trip, want)
+		}
+		if want := 200 * ms; i >= remembered-1 && f.trip != want {
+			t.Fatalf("after %d PINGs the way takes %v, want %v", i+2, f.trip, want)
+		}
+	}
+	f.measured(10 * ms)
+	if f.trip != 10*ms {
+		t.Errorf("it takes %v, and has become shorter", f.trip)
+	}
+}
+
+// TestMeasuredAgain: on a link that is never quiet, too, but not by who does not know PING.
+func TestMeasuredAgain(t *testing.T) {
+	var f far
+	f.forget(time.Hour)
+	if f.due(2 * time.Hour) {
+		t.Error("of one whose PONG has never come")
+	}
+	f.measured(time.Millisecond)
+	pings := 0
+	for now := time.Hour; now <= time.Hour+time.Minute; now += time.Millisecond {
+		if f.due(now) {
+			pings++
+		}
+	}
+	if want := int(time.Minute / again); pings != want {
+		t.Errorf("%d PINGs in a minute, want %d", pings, want)
+	}
+
+	m := newMaster(t)
+	m.script = echo
+	r := start(t, m)
+	p := dial(t, r, as{})
+	pongs := func() uint64 { return r.Stats().MasterBeats.PongsReceived }
+	until(t, "the way to be known", func() bool { return pongs() == 2 }) // and that of large requests
+	ask := func() { p.asks("something"); p.hears("something") }
+	ask()
+	r.onLoop(0, func(l *lane) { l.ways[0].far().asked -= again })
+	ask()
+	until(t, "it to be measured again", func() bool { return pongs() == 3 })
+	ask()
+	if got := r.Stats().MasterBeats.PingsSent; got != 3 {
+		t.Errorf("%d PINGs", got)
+	}
 }
 
 // TestFarCredit: far places come after a lane's own and before those of others, and are lent to nobody.

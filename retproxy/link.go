@@ -101,7 +101,7 @@ func (k *link) adopt(nc net.Conn, v zmtp.Version, at master.State, ended chan<- 
 		k.master, k.key = at.Master, nil
 	}
 	if k == k.way.ordinary {
-		k.way.far().forget()
+		k.way.far().forget(k.lane.loop.Now())
 	}
 	if v.AtLeast(3, 1) {
 		k.lane.masterWatch.Add(c)
@@ -226,6 +226,9 @@ func (k *link) fed(before int, err error) error {
 		return err // nothing more goes out this way; Closed has the lane look again
 	}
 	k.way.dispatch() // once for all places that became free
+	if k == k.way.ordinary && k.way.far().due(k.lane.loop.Now()) {
+		return k.lane.masterWatch.Ping(k)
+	}
 	return nil
 }
 
