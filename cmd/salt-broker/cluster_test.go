@@ -267,7 +267,7 @@ func TestPublishesOfACluster(t *testing.T) {
 	if n.Published < 30 || n.PublishesLost+n.PublishesLate+n.RequestsTwice+n.Cut > 0 || n.PublishesTwice == 0 || n.PublishGapLast > 2 {
 		t.Errorf("%+v", n)
 	}
-	c.process.stderr.expect(t, "[WARNING ] publishes come from another master of the cluster now before=A component=publish master=B reason=unhealthy replayed=",
+	c.process.stderr.expect(t, "[WARNING ] publishes come from another master of the cluster now before=A component=publish master=B reason=no_link replayed=",
 		c.process.ended)
 	c.peers(t, 2)
 	stdout, _ := untilExit(t, 0, c.place, "status")
