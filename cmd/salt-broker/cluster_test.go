@@ -47,6 +47,11 @@ func startPeers(t *testing.T, change func(master int, o *sim.MasterOptions), min
 	c.minions = minionsOf(t, c.place, minions)
 	c.process.stderr.expectTimes(t, "a master answers component=masters master=", 3, c.process.ended)
 	c.peers(t, 3)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := c.minions.AwaitSubscribed(ctx, minions.Count); err != nil {
+		t.Fatal(err)
+	}
 	return c
 }
 
@@ -251,10 +256,13 @@ func TestPublishesOfACluster(t *testing.T) {
 		return n
 	}
 	watch.Begin(c.minions)
+	notices() // all listen
+	watch.Begin(c.minions)
 	if n := notices(); n.PublishesLost+n.PublishesTwice+n.PublishesLate > 0 {
 		t.Errorf("while all is well: %+v", n)
 	}
 	watch.Begin(c.minions)
+	stood := watchStandstill(t)
 	mu.Lock()
 	away = 0
 	err := c.masters[0].Leave()
@@ -264,7 +272,7 @@ func TestPublishesOfACluster(t *testing.T) {
 	}
 	n := notices()
 	t.Logf("minions were without publishes for %.2f s, and got %d again", n.PublishGapLast, n.PublishesTwice)
-	if n.Published < 30 || n.PublishesLost+n.PublishesLate+n.RequestsTwice+n.Cut > 0 || n.PublishesTwice == 0 || n.PublishGapLast > 2 {
+	if n.Published < 30 || n.PublishesLost+n.PublishesLate+n.RequestsTwice+n.Cut > 0 || n.PublishesTwice == 0 || n.PublishGapLast > 2+stood.Sum().Seconds() {
 		t.Errorf("%+v", n)
 	}
 	c.process.stderr.expect(t, "[WARNING ] publishes come from another master of the cluster now before=A component=publish master=B reason=no_link replayed=",
