@@ -149,6 +149,15 @@ DIST ?= dist
 rpm: ## dist/: rpm and src.rpm, the same bytes from the same tree; needs the package rpm
 	pkg/rpm/build.sh $(DIST)
 
+# Not part of any test: mock fetches the root of each of ROOTS from its distribution. Some minutes a root, and 2 GB of disk.
+ROOTS ?= fedora-44-x86_64 rocky-8-x86_64 rocky-9-x86_64 rocky-10-x86_64
+.PHONY: mock
+mock: rpm ## dist/ROOT/: the src.rpm built for Fedora and RHEL, in a root of each; needs mock; ROOTS=rhel-9-x86_64 for one
+	for root in $(ROOTS); do \
+	  mock --root="$$root" --resultdir="$(DIST)/$$root" \
+	    --rebuild $(DIST)/salt-broker-$(VERSION)-1*.src.rpm; \
+	done
+
 # So is benchstat.
 bin/benchstat: tools/benchstat/go.mod tools/benchstat/go.sum
 	cd tools/benchstat && $(GO) build -o ../../bin/benchstat golang.org/x/perf/cmd/benchstat

@@ -4,9 +4,11 @@ package service_test
 
 import (
 	"bytes"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -113,6 +115,45 @@ func TestSourceRebuildsOfflineAsTheSame(t *testing.T) {
 		if !same(t, pair[0], pair[1]) {
 			t.Errorf("%s and its rebuild are not the same", filepath.Base(pair[0]))
 		}
+	}
+}
+
+// link is one of a page to another, or to a picture or a file beside it.
+var link = regexp.MustCompile(`(?m)<([^<>:#\s]+\.(?:rst|conf))(?:#[^<>]*)?>\x60|^__ (\S+\.rst)$|^\.\. (?:image|figure):: (\S+)$`)
+
+// Who has the package has the documentation whole, with the dashboard and the alert rules: it is laid out as in the tree, and
+// every link leads to a page of it.
+func TestDocumentationIsWhole(t *testing.T) {
+	t.Parallel()
+	rpm, _ := theNew(t)
+	dir := t.TempDir()
+	output(t, "sh", "-ec", `cd "$1"; rpm2cpio "$2" | cpio --quiet -id`, "sh", dir, rpm)
+	top := glob(t, dir, "usr/share/doc/*", "")
+	for _, name := range []string{"contrib/grafana/salt-broker.json", "contrib/prometheus/salt-broker.rules.yml"} {
+		if _, err := os.Stat(filepath.Join(top, name)); err != nil {
+			t.Error(err)
+		}
+	}
+	links := 0
+	err := filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".rst" {
+			return err
+		}
+		page, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for _, found := range link.FindAllStringSubmatch(string(page), -1) {
+			links++
+			to := filepath.Join(filepath.Dir(path), strings.Join(found[1:], ""))
+			if _, err := os.Stat(to); err != nil {
+				t.Errorf("%s has a link to %s, which is not in the package", path, to)
+			}
+		}
+		return nil
+	})
+	if err != nil || links < 50 {
+		t.Errorf("%d links, %v", links, err)
 	}
 }
 

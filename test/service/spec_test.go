@@ -11,7 +11,7 @@ import (
 const spec = "../../pkg/rpm/salt-broker.spec"
 
 // The spec asks each distribution for its packages and uses its macros; where there are none, as on Debian, it brings its own.
-// The distributions are stood for by what rpm defines there: mock, which has the real ones, needs their repositories.
+// The distributions are stood for by what rpm defines there: `make mock` has the real ones, and needs their repositories.
 func TestSpecOfEachDistribution(t *testing.T) {
 	t.Parallel()
 	const ours = "systemctl --no-reload preset salt-broker.service"
@@ -23,7 +23,7 @@ func TestSpecOfEachDistribution(t *testing.T) {
 		unit     string
 		post     string
 	}{
-		{"Fedora 42", []string{"fedora 42", "dist .fc42"}, "1.fc42", []string{"golang >= 1.26", "systemd-rpm-macros"}, "/theirs/", "their post salt-broker.service"},
+		{"Fedora 44", []string{"fedora 44", "dist .fc44"}, "1.fc44", []string{"golang >= 1.26", "systemd-rpm-macros"}, "/theirs/", "their post salt-broker.service"},
 		{"RHEL 8", []string{"rhel 8", "dist .el8"}, "1.el8", []string{"golang >= 1.26", "systemd-rpm-macros"}, "/theirs/", "their post salt-broker.service"},
 		{"RHEL 9", []string{"rhel 9", "dist .el9"}, "1.el9", []string{"golang >= 1.26", "systemd-rpm-macros"}, "/theirs/", "their post salt-broker.service"},
 		{"RHEL 10", []string{"rhel 10", "dist .el10"}, "1.el10", []string{"golang >= 1.26", "systemd-rpm-macros"}, "/theirs/", "their post salt-broker.service"},
