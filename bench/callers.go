@@ -14,16 +14,20 @@ import (
 	"salt-broker/internal/zmtp"
 )
 
-// callers is many minions that make short requests, on one loop: for each a connection of REQ, handshake, request, reply,
-// close, and the next. It does what package sim's minions do with half of the processor time, of which short requests take
-// more than anything else: where the stand-ins use most of the machine, all relays look alike. Everything belongs to the
-// loop but what is set before it runs, and the count of replies.
+// callers is many minions that make requests, on one loop: each over a connection of REQ that it keeps, or over one for each
+// request: connect, handshake, request, reply, close. It does what package sim's minions do with less processor time: where
+// the stand-ins use most of the machine, all relays look alike. And it makes room after each turn: minions have machines of
+// their own, and here a loop that always has something to do would keep the relay from a core for as long as the kernel
+// lets it, some milliseconds. Everything belongs to the loop but what is set before it runs, and the count of replies.
+//
+// It writes what fits into an empty socket: 64 KiB at most.
 type callers struct {
 	loop *sockets
 
 	// Set before run.
 	address netip.AddrPort
-	bytes   int // of a request, and of the reply
+	bytes   int  // of a request, and of the reply
+	short   bool // a connection for each request
 	limits  zmtp.Limits
 	hello   []byte
 	all     []*caller
@@ -49,7 +53,7 @@ type caller struct {
 	askedAt time.Time
 	conn    *socket
 	stream  zmtp.Stream
-	good    bool // the reply has come
+	waits   bool // for the reply
 }
 
 // startCallers has minions call until they are told to rest.
@@ -59,17 +63,18 @@ func startCallers(o Askers) (asking, error) {
 		return nil, err
 	}
 	c := &callers{
-		loop: loop, address: onLoopback(o.Port), bytes: o.Bytes,
+		loop: loop, address: onLoopback(o.Port), bytes: o.Bytes, short: o.Short,
 		limits: zmtp.Limits{MaxMessage: 1 << 30, MaxFrames: 1 << 10, MaxCommand: 1 << 10},
 		hello:  zmtp.AppendReady(zmtp.AppendGreeting(nil), zmtp.REQ),
 	}
 	for i := range o.Count {
 		c.all = append(c.all, &caller{callers: c, number: uint32(i), id: []byte(sim.MinionID(i))})
 	}
+	loop.yields = true
 	go loop.run() // for as long as the process lives
 	loop.do(func() {
 		for _, one := range c.all {
-			one.call()
+			_ = one.call() // there is no connection yet
 		}
 	})
 	return c, nil
@@ -93,9 +98,9 @@ func (c *callers) verdict() (err error) {
 	c.loop.do(func() {
 		switch {
 		case c.fault != nil:
-			err = fmt.Errorf("short requests: %d faults, the first: %w", c.faults, c.fault)
+			err = fmt.Errorf("requests: %d faults, the first: %w", c.faults, c.fault)
 		case c.resting && c.waiting > 0:
-			err = fmt.Errorf("short requests: %d without a reply", c.waiting)
+			err = fmt.Errorf("requests: %d without a reply", c.waiting)
 		}
 	})
 	return err
@@ -108,37 +113,62 @@ func (c *callers) wrong(one *caller, err error) {
 	}
 }
 
-// call begins a request, unless all rest.
-func (one *caller) call() {
+// call makes a request, over a new connection if there is none, unless all rest. An error is of the connection that there
+// was.
+func (one *caller) call() error {
 	c := one.callers
 	if c.resting {
-		return
+		return nil
 	}
 	one.nonce++
 	one.askedAt = time.Now()
-	one.stream, one.good = zmtp.Stream{}, false
+	one.waits = true
+	c.waiting++
+	if one.conn != nil {
+		return one.ask()
+	}
+	one.stream = zmtp.Stream{}
 	var err error
 	if one.conn, err = c.loop.dial(c.address, c.hello, one); err != nil {
+		one.over()
 		c.wrong(one, err)
-		return
 	}
-	c.waiting++
+	return nil
+}
+
+// over ends the wait for a reply.
+func (one *caller) over() {
+	one.waits = false
+	one.callers.waiting--
+}
+
+// ask sends a request.
+func (one *caller) ask() error {
+	c := one.callers
+	q := sim.Question{Minion: one.number, Nonce: one.nonce, ReplyBytes: uint32(c.bytes)}
+	c.body = sim.AppendRequest(c.body[:0], q, c.bytes, one.id, &c.load)
+	c.message = zmtp.AppendFrame(append(c.message[:0], zmtp.FlagMore, 0), false, c.body) // behind the delimiter
+	return one.conn.write(c.message)
 }
 
 // received and closed are what the sockets tell.
 func (one *caller) received(p []byte, _ time.Time) error {
-	if err := one.stream.Feed(p, &one.callers.limits, one); err != nil || !one.good {
+	if err := one.stream.Feed(p, &one.callers.limits, one); err != nil || one.waits {
 		return err
 	}
-	one.conn.close()
-	one.call()
-	return nil
+	if one.callers.short {
+		one.conn.close()
+	}
+	return one.call()
 }
 
 func (one *caller) closed(reason error) {
 	c := one.callers
 	one.stream.Release(&c.limits)
-	c.waiting--
+	one.conn = nil
+	if one.waits {
+		one.over()
+	}
 	if reason != nil {
 		c.wrong(one, fmt.Errorf("connection ended: %w", reason))
 	}
@@ -151,23 +181,18 @@ func (one *caller) Ready(r zmtp.Ready) error {
 	if r.SocketType != zmtp.ROUTER && r.SocketType != zmtp.REP {
 		return fmt.Errorf("connected to a %s", r.SocketType)
 	}
-	c := one.callers
-	q := sim.Question{Minion: one.number, Nonce: one.nonce, ReplyBytes: uint32(c.bytes)}
-	c.body = sim.AppendRequest(c.body[:0], q, c.bytes, one.id, &c.load)
-	c.message = zmtp.AppendFrame(append(c.message[:0], zmtp.FlagMore, 0), false, c.body) // behind the delimiter
-	return one.conn.write(c.message)
+	return one.ask()
 }
 
-// Command takes a PING for what it is, and leaves it: no connection lives for long.
-func (one *caller) Command([]byte, []byte) error { return nil }
+func (one *caller) Command(name, data []byte) error { return pong(one.conn, name, data) }
 
-var errTwice = errors.New("a second reply")
+var errUnasked = errors.New("a reply that nobody waits for")
 
 // Message checks a reply: every byte, and whether it is to this request.
 func (one *caller) Message(msg []byte) error {
 	c := one.callers
-	if one.good {
-		return errTwice
+	if !one.waits {
+		return errUnasked
 	}
 	body, err := sim.ReplyBody(msg)
 	if err != nil {
@@ -180,7 +205,7 @@ func (one *caller) Message(msg []byte) error {
 	if minion != one.number || nonce != one.nonce {
 		return fmt.Errorf("the reply to request %d of %s, and %d is open", nonce, sim.MinionID(int(minion)), one.nonce)
 	}
-	one.good = true
+	one.over()
 	now := time.Now()
 	c.exchanges = append(c.exchanges, exchange{now, now.Sub(one.askedAt)})
 	c.replies.Add(1)

@@ -39,7 +39,7 @@ func TestCallersCheck(t *testing.T) {
 		"cut short":         {[][]byte{zmtp.AppendFrame([]byte{zmtp.FlagMore, 0}, false, reply(7, 3, whole)[11:200])}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			one := &caller{callers: &callers{}, number: 7, nonce: 3}
+			one := &caller{callers: &callers{waiting: 1}, number: 7, nonce: 3, waits: true}
 			var err error
 			for _, msg := range c.replies {
 				if err == nil {
@@ -49,7 +49,7 @@ func TestCallersCheck(t *testing.T) {
 			if (err == nil) != c.good {
 				t.Errorf("error: %v", err)
 			}
-			if c.good && (one.callers.answered() != 1 || len(one.callers.exchanges) != 1 || one.callers.exchanges[0].latency <= 0) {
+			if c.good && (one.callers.answered() != 1 || len(one.callers.exchanges) != 1 || one.callers.exchanges[0].latency <= 0 || one.callers.waiting != 0) {
 				t.Errorf("%d replies, %v", one.callers.answered(), one.callers.exchanges)
 			}
 		})
@@ -80,7 +80,7 @@ func TestCallersNoticeWhoLeaves(t *testing.T) {
 	if c.verdict() == nil {
 		t.Error("a connection that ended without a reply is no fault")
 	}
-	one.loop.do(func() { one.all[0].call() })
+	one.loop.do(func() { _ = one.all[0].call() })
 	if one.loop.do(func() { one.loop.leave = true }); one.faults != 2 || one.waiting != 0 {
 		t.Errorf("%d faults, %d wait", one.faults, one.waiting)
 	}

@@ -184,15 +184,18 @@ func (m *member) subscription() []byte {
 	return zmtp.AppendSubscription(nil, m.topic, false)
 }
 
-func (m *member) Command(name, data []byte) error {
+func (m *member) Command(name, data []byte) error { return pong(m.conn, name, data) }
+
+// pong answers a PING.
+func pong(c *socket, name, data []byte) error {
 	if string(name) != zmtp.CommandPing {
 		return nil
 	}
-	pong, err := zmtp.AppendAnswer(nil, data)
+	answer, err := zmtp.AppendAnswer(nil, data)
 	if err != nil {
 		return err
 	}
-	return m.conn.write(pong)
+	return c.write(answer)
 }
 
 // Message checks a publish: every byte, its order, and whether it is for this minion.

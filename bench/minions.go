@@ -14,7 +14,7 @@ import (
 )
 
 // Minions is all stand-in minions in a process of their own, as net/rpc sees them: a [crowd] that listens to publishes, and
-// others that make requests: [callers] short ones, package sim's minions those over connections that are kept.
+// others that make requests: [callers] those of 16 KiB and less one after the other, package sim's minions the others.
 type Minions struct {
 	crowd  *crowd
 	askers asking
@@ -103,8 +103,8 @@ type Askers struct {
 
 // Ask starts minions that make requests, and returns when there have been as many replies as minions.
 func (m *Minions) Ask(o Askers, _ *struct{}) (err error) {
-	start := startKept
-	if o.Short {
+	start := startSim
+	if o.Interval == 0 && o.Bytes <= middleBytes {
 		start = startCallers
 	}
 	if m.askers, err = start(o); err != nil {
@@ -120,16 +120,16 @@ func (m *Minions) Ask(o Askers, _ *struct{}) (err error) {
 	return nil
 }
 
-// kept is package sim's minions.
-type kept struct {
+// simulated is package sim's minions.
+type simulated struct {
 	minions *sim.Minions
 
 	mu        sync.Mutex
 	exchanges []exchange
 }
 
-func startKept(o Askers) (asking, error) {
-	k := &kept{}
+func startSim(o Askers) (asking, error) {
+	k := &simulated{}
 	var err error
 	k.minions, err = sim.StartMinions(sim.MinionsOptions{
 		Count: o.Count, Request: onLoopback(o.Port), RequestBytes: o.Bytes, ReplyBytes: o.Bytes, Interval: o.Interval,
@@ -150,17 +150,17 @@ func startKept(o Askers) (asking, error) {
 	return k, nil
 }
 
-func (k *kept) answered() uint64 { return k.minions.Stats().Replies }
-func (k *kept) rest()            { k.minions.Rest() }
-func (k *kept) waits() int       { return k.minions.Stats().Waiting }
+func (k *simulated) answered() uint64 { return k.minions.Stats().Replies }
+func (k *simulated) rest()            { k.minions.Rest() }
+func (k *simulated) waits() int       { return k.minions.Stats().Waiting }
 
-func (k *kept) replied() []exchange {
+func (k *simulated) replied() []exchange {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return slices.Clone(k.exchanges)
 }
 
-func (k *kept) verdict() error {
+func (k *simulated) verdict() error {
 	s := k.minions.Stats()
 	if s.Faults()+s.Broken+s.TimedOut+uint64(s.Waiting) == 0 {
 		return nil

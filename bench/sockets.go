@@ -26,6 +26,7 @@ type sockets struct {
 	timed   bool          // the kernel notes when bytes come
 	pause   time.Duration // before the next turn
 	leave   bool          // no other turn
+	yields  bool          // whoever else waits for the core has it after each turn
 	events  [512]unix.EpollEvent
 	buffer  []byte
 	control [64]byte
@@ -93,6 +94,9 @@ func (l *sockets) run() {
 			} else {
 				l.all[e.Fd].ready(e.Events)
 			}
+		}
+		if l.yields {
+			_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
 		}
 		if l.pause > 0 {
 			left := unix.NsecToTimespec(int64(l.pause))
