@@ -23,8 +23,8 @@ COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 
 # What test/ holds starts real processes and is run by `make interop`, once; the rest are unit tests.
 UNIT = $$($(GO) list ./... | grep -v '^salt-broker/test/')
-# Of them those that test programs which they start.
-PROGRAMS = ./cmd/salt-broker ./bench/... ./internal/demo
+# Of them those to which the number of processors means nothing, as they test programs that they start, or pure functions.
+ONCE = ./cmd/salt-broker ./bench/... ./internal/demo . ./config ./internal/latency ./internal/merge ./internal/salt ./internal/zmtp
 
 .PHONY: build
 build: ## the daemon, without cgo
@@ -41,17 +41,15 @@ check: test demo ## everything, and a missing tool is a failure
 vet:
 	$(GO) vet ./...
 
-# The race detector needs cgo and a C compiler; the product itself needs neither. -cpu repeats every test with
-# one and with four processors: a loop that shares its only thread meets other orders than one that has its own. To a
-# program that a test starts it means nothing. GORACE: each process would wait for a second at its end, for goroutines that
-# may yet race; goleak has seen that there are none.
+# The race detector needs cgo and a C compiler; the product itself needs neither. -cpu repeats a test with one and with
+# four processors: a loop that shares its only thread meets other orders than one that has its own. GORACE: each process
+# would wait for a second at its end, for goroutines that may yet race; goleak has seen that there are none.
 .PHONY: race
 race: export CGO_ENABLED = 1
 race: export GORACE = atexit_sleep_ms=10
 race: ## unit tests, race detector, shuffled, with one and with four processors
-	$(GO) test -race -shuffle=on -cpu=1,4 -timeout=180s \
-		$$($(GO) list ./... | grep -v -e '^salt-broker/test/' -e '^salt-broker/cmd/' -e '^salt-broker/bench' -e '^salt-broker/internal/demo')
-	$(GO) test -race -shuffle=on -cpu=4 -timeout=180s $(PROGRAMS)
+	$(GO) test -race -shuffle=on -cpu=1,4 -timeout=180s $$(grep -vxF "$$($(GO) list $(ONCE))" <(printf '%s\n' $(UNIT)))
+	$(GO) test -race -shuffle=on -cpu=4 -timeout=180s $(ONCE)
 
 # The race detector allocates, so what must not allocate is tested without it.
 .PHONY: allocs
