@@ -4,6 +4,7 @@ package reactor
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -331,12 +332,12 @@ func take(t testing.TB, c net.Conn, n int) []byte {
 // sequence returns n bytes of a stream from offset on, in which every byte has its place: what is lost, repeated or
 // out of order is seen.
 func sequence(offset, n int) []byte {
-	p := make([]byte, n)
-	for i := range p {
-		at := uint32(offset+i) / 4 * 2654435761 // a word for every four bytes
-		p[i] = byte(at >> (8 * (uint(offset+i) % 4)))
+	skip := offset % 4
+	p := make([]byte, 0, skip+n+4)
+	for at := offset / 4; len(p) < skip+n; at++ {
+		p = binary.LittleEndian.AppendUint32(p, uint32(at)*2654435761)
 	}
-	return p
+	return p[skip : skip+n]
 }
 
 // collector gathers bytes that arrive on a loop for a test that waits elsewhere.
