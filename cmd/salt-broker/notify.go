@@ -44,8 +44,8 @@ func notifyReloading() {
 
 // reports are the channels as systemd hears of them while they serve.
 type reports struct {
-	publishes *supervise.Channel[pubproxy.Stats, *pubproxy.Proxy]
-	requests  *supervise.Channel[retproxy.Stats, *retproxy.Proxy]
+	publishes *publishChannel
+	requests  *requestChannel
 	log       logrus.FieldLogger
 }
 

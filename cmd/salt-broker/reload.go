@@ -4,14 +4,11 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
 
 	"salt-broker/config"
-	"salt-broker/internal/buffers"
-	"salt-broker/internal/masters"
 	"salt-broker/internal/supervise"
 )
 
@@ -49,13 +46,7 @@ func (w *reloadWatcher) service() supervise.Service {
 // reloading reads the configuration again and has the running broker follow it.
 type reloading struct {
 	options config.Options
-	running *atomic.Pointer[config.Config] // what holds; replaced, never changed
-	log     *logging
-	budget  *buffers.Budget
-	masters *masters.Watch // it has both channels follow
-
-	publishes *publishChannel
-	requests  *requestChannel
+	broker  *broker
 }
 
 // reload is what SIGHUP does. With a fault in the configuration nothing changes.
@@ -63,12 +54,13 @@ func (r *reloading) reload() {
 	notifyReloading()
 	status := "the configuration has not been taken over: the log says why" // by a panic
 	defer func() { notify(ready, status) }()
-	log := r.log.WithField("component", "main")
-	before := *r.running.Load()
+	b := r.broker
+	log := b.log.WithField("component", "main")
+	before := b.config()
 
 	next, warnings, err := config.Load(r.options)
 	for _, w := range warnings {
-		r.log.Warn(w)
+		b.log.Warn(w)
 	}
 	now := follow(before, next)
 	if err == nil {
@@ -77,7 +69,7 @@ func (r *reloading) reload() {
 		}
 	}
 	if err == nil {
-		err = r.log.apply(now)
+		err = b.log.apply(now)
 	}
 	if err != nil {
 		why := strings.ReplaceAll(err.Error(), "\n", "; ")
@@ -86,17 +78,17 @@ func (r *reloading) reload() {
 		return
 	}
 
-	r.running.Store(&now)
-	r.budget.SetLimit(now.MaxBufferedBytes)
+	b.running.Store(&now)
+	b.budget.SetLimit(now.MaxBufferedBytes)
 	boundMemory(now)
-	r.masters.Apply(watchOptions(now))
+	b.masters.Apply(watchOptions(now))
 	r.settle()
 
 	changed := "nothing has changed"
 	if keys := before.Changes(now); len(keys) > 0 {
 		changed = strings.Join(keys, ", ")
 	}
-	r.log.always(fmt.Sprintf("the configuration has been read again (%s): %s", strings.Join(filesOf(r.options, next), ", "), changed),
+	b.log.always(fmt.Sprintf("the configuration has been read again (%s): %s", strings.Join(filesOf(r.options, next), ", "), changed),
 		logrus.Fields{"component": "main"})
 	status = "the configuration has been read again"
 	if keys := now.Changes(next); len(keys) > 0 {
@@ -111,8 +103,8 @@ const settleTime = time.Second
 func (r *reloading) settle() {
 	ctx, cancel := context.WithTimeout(context.Background(), settleTime)
 	defer cancel()
-	_ = r.publishes.Turned(ctx)
-	_ = r.requests.Turned(ctx)
+	_ = r.broker.publishes.Turned(ctx)
+	_ = r.broker.requests.Turned(ctx)
 }
 
 // follow is c with what can change while the broker runs as next has it.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -13,11 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"salt-broker/config"
-	"salt-broker/internal/buffers"
-	"salt-broker/internal/masters"
 	"salt-broker/internal/supervise"
-	"salt-broker/pubproxy"
-	"salt-broker/retproxy"
 )
 
 func newRunCommand() *cobra.Command {
@@ -79,10 +74,6 @@ func run(ctx context.Context, o config.Options) error {
 	return err
 }
 
-// spareTime is how long replies that are due may hold up the other requests when a good master, or a good path, is left for
-// a better one. One of them may be lost.
-const spareTime = 5 * time.Second
-
 // start makes the process what the configuration says and serves.
 func start(ctx context.Context, c config.Config, o config.Options, owner *account, log *logging, signals <-chan os.Signal) error {
 	main := log.WithField("component", "main")
@@ -95,67 +86,12 @@ func start(ctx context.Context, c config.Config, o config.Options, owner *accoun
 		return err
 	}
 	boundMemory(c)
-	budget := buffers.New(c.MaxBufferedBytes, main)
-	var running atomic.Pointer[config.Config] // replaced by a reload
-	running.Store(&c)
-	var publishes *publishChannel
-	var requests *requestChannel
-	var overMasters *masters.Watch
-	var links heralds // of both channels
-	publishesOf := func(s masters.Serving) pubproxy.Options {
-		o := publishOptions(*running.Load(), s, budget, log)
-		o.Keep = supervise.Options{Log: log}.KeepLink
-		o.Master.Changed, o.Master.Herald = overMasters.Nudge, links.to("")
-		for i := range o.Masters {
-			peer := &o.Masters[i]
-			peer.Master.Changed, peer.Master.Herald = overMasters.Nudge, links.to(peer.Name)
-		}
-		return o
-	}
-	requestsOf := func(s masters.Serving) retproxy.Options {
-		o := requestOptions(*running.Load(), s, budget, log)
-		o.Keep, o.MasterKey = supervise.Options{Log: log}.KeepLink, overMasters.KeySeen
-		o.Master.Changed, o.Master.Herald = overMasters.Nudge, links.to("")
-		for i := range o.Masters {
-			peer := &o.Masters[i]
-			peer.Master.Changed, peer.Master.Herald = overMasters.Nudge, links.to(peer.Name)
-		}
-		return o
-	}
-	overMasters = masters.New(watchOptions(c), log.WithField("component", "masters"), func(s masters.Serving) { // both channels at once
-		p, r := publishesOf(s), requestsOf(s)
-		if s.Spare {
-			r.Spare = min(r.RequestDeadline, spareTime)
-		}
-		heed(publishes, func(proxy *pubproxy.Proxy) { proxy.Apply(p) }, s.Peers)
-		heed(requests, func(proxy *retproxy.Proxy) { proxy.Apply(r) }, s.Peers)
-	}, func(name string) masters.Traffic { return trafficOf(publishes.Stats(), requests.Stats(), name) })
-	newPublish := func() (*pubproxy.Proxy, error) { //nolint:contextcheck // opening a port does not wait for anything
-		p, err := pubproxy.New(publishesOf(overMasters.Serving()))
-		if err != nil {
-			return nil, cannotListen(err, "publish_port", c.PublishPort, "interface", c.Interface)
-		}
-		return p, nil
-	}
-	newRequest := func() (*retproxy.Proxy, error) { //nolint:contextcheck // opening a port does not wait for anything
-		p, err := retproxy.New(requestsOf(overMasters.Serving()))
-		if err != nil {
-			return nil, cannotListen(err, "ret_port", c.RetPort, "interface", c.Interface)
-		}
-		return p, nil
-	}
-	publish, err := newPublish()
+	b, err := openBroker(c, log) //nolint:contextcheck // opening a port does not wait for anything
 	if err != nil {
 		return err
 	}
-	request, err := newRequest()
-	if err != nil {
-		return err
-	}
-	publishes = supervise.NewChannel("publish", publish, newPublish)
-	requests = supervise.NewChannel("request", request, newRequest)
-	services := []supervise.Service{publishes, requests, overMasters}
-	asked, err := openStatus(ctx, c, func() int { return running.Load().MaxInFlight }, publishes, requests, overMasters, publish.Addr(), request.Addr(), budget, main)
+	services := []supervise.Service{b.publishes, b.requests, b.masters}
+	asked, err := openStatus(ctx, b)
 	if err != nil {
 		return err
 	}
@@ -169,31 +105,31 @@ func start(ctx context.Context, c config.Config, o config.Options, owner *accoun
 	defer removePIDFile(c.PIDFile)
 
 	is := summary{
-		config: c, files: filesOf(o, c), publish: publish.Addr(), request: request.Addr(), openFiles: openFiles, threads: threads,
+		config: c, files: filesOf(o, c), publish: b.publishAddr, request: b.requestAddr, openFiles: openFiles, threads: threads,
 	}
 	if asked != nil {
 		is.status = asked.Addr()
 	}
 	announce(log, is)
-	notify(ready, fmt.Sprintf("minions connect to %v and %v, master %s", publish.Addr(), request.Addr(), c.Master))
+	notify(ready, fmt.Sprintf("minions connect to %v and %v, master %s", b.publishAddr, b.requestAddr, c.Master))
 	tellParent()
 
 	if openFiles > 0 {
 		watch := descriptors{
 			limit: int(min(openFiles, 1<<31)), others: openDescriptors() + linksOf(c), log: main,
-			publish:  func() int { return publishes.Stats().Minions },
-			requests: func() int { return requests.Stats().Minions },
+			publish:  func() int { return b.publishes.Stats().Minions },
+			requests: func() int { return b.requests.Stats().Minions },
 		}
 		defer watch.start(ctx)()
 	}
-	defer reports{publishes: publishes, requests: requests, log: main}.start(ctx)()
-	again := reloading{options: o, running: &running, log: log, budget: budget, masters: overMasters, publishes: publishes, requests: requests}
+	defer reports{publishes: b.publishes, requests: b.requests, log: main}.start(ctx)()
+	again := reloading{options: o, broker: b}
 	watcher := newReloadWatcher(again.reload)
 	s := serving{
-		log: log, drain: func() time.Duration { return running.Load().DrainTimeout }, reload: watcher.ask, twins: twinSignals,
+		log: log, drain: func() time.Duration { return b.config().DrainTimeout }, reload: watcher.ask, twins: twinSignals,
 	}
 	err = s.run(ctx, signals, append(services, watcher.service())...)
-	farewell(log, publishes.Stats(), requests.Stats(), time.Since(s.since))
+	farewell(log, b.publishes.Stats(), b.requests.Stats(), time.Since(s.since))
 	return err
 }
 

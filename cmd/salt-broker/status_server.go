@@ -2,30 +2,14 @@ package main
 
 import (
 	"context"
-	"net/netip"
 	"time"
 
-	"github.com/sirupsen/logrus"
-
-	"salt-broker/config"
-	"salt-broker/internal/buffers"
-	"salt-broker/internal/masters"
 	"salt-broker/internal/status"
-	"salt-broker/internal/supervise"
-	"salt-broker/pubproxy"
-	"salt-broker/retproxy"
-)
-
-type (
-	publishChannel = supervise.Channel[pubproxy.Stats, *pubproxy.Proxy]
-	requestChannel = supervise.Channel[retproxy.Stats, *retproxy.Proxy]
 )
 
 // openStatus opens the port where numbers and health are asked for; nil where the configuration has none.
-func openStatus(
-	ctx context.Context, c config.Config, maxInFlight func() int, publishes *publishChannel, requests *requestChannel, overMasters *masters.Watch, publish, request netip.AddrPort,
-	budget *buffers.Budget, log logrus.FieldLogger,
-) (*status.Server, error) {
+func openStatus(ctx context.Context, b *broker) (*status.Server, error) {
+	c := b.config()
 	if c.StatusPort == 0 {
 		return nil, nil
 	}
@@ -36,16 +20,16 @@ func openStatus(
 		Version:     versionOf(info),
 		Commit:      commitOf(info),
 		Started:     time.Now(),
-		PublishAddr: publish,
-		RequestAddr: request,
-		MaxInFlight: maxInFlight,
-		Publish:     publishes.Stats,
-		Request:     requests.Stats,
-		Masters:     overMasters.State,
-		Turned:      []func(context.Context) error{publishes.Turned, requests.Turned},
-		Restarts:    func() (uint64, uint64) { return publishes.Restarts(), requests.Restarts() },
-		Buffered:    func() (used, limit int64) { return budget.Used(), budget.Limit() },
-		Log:         log.WithField("component", "status"),
+		PublishAddr: b.publishAddr,
+		RequestAddr: b.requestAddr,
+		MaxInFlight: func() int { return b.config().MaxInFlight },
+		Publish:     b.publishes.Stats,
+		Request:     b.requests.Stats,
+		Masters:     b.masters.State,
+		Turned:      []func(context.Context) error{b.publishes.Turned, b.requests.Turned},
+		Restarts:    func() (uint64, uint64) { return b.publishes.Restarts(), b.requests.Restarts() },
+		Buffered:    func() (used, limit int64) { return b.budget.Used(), b.budget.Limit() },
+		Log:         b.log.WithField("component", "status"),
 	})
 	if err != nil {
 		return nil, cannotListen(err, "status_port", c.StatusPort, "status_interface", c.StatusInterface)
