@@ -56,7 +56,8 @@ var mayImport = map[string][]string{
 	"test/service":   {},
 	"test/tree":      {},
 	// What some of those share.
-	"test/internal/apart": {},
+	"test/internal/apart":   {},
+	"test/internal/program": {},
 }
 
 // mustNotLink says which modules must not end up below a package, by whichever way. A trailing slash is a prefix.

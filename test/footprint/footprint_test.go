@@ -90,16 +90,10 @@ type broker struct {
 	request string
 }
 
-// startBroker builds and runs the program with a configuration of its own and further lines, for a master at these ports.
+// startBroker runs the program with a configuration of its own and further lines, for a master at these ports.
 func startBroker(t *testing.T, masterPublish, masterRequest int, further ...string) *broker {
 	t.Helper()
 	dir := t.TempDir()
-	binary := filepath.Join(dir, "salt-broker")
-	build := exec.Command("go", "build", "-o", binary, "salt-broker/cmd/salt-broker")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
 	publish, request := freePort(t), freePort(t)
 	text := fmt.Sprintf("master: 127.0.0.1\nmaster_port: %d\nmaster_publish_port: %d\ninterface: 127.0.0.1\n"+
 		"publish_port: %d\nret_port: %d\nstatus_port: 0\nlog_file: ''\nlog_level: info\nmax_open_files: %d\n%s\n",
@@ -107,7 +101,7 @@ func startBroker(t *testing.T, masterPublish, masterRequest int, further ...stri
 	if err := os.WriteFile(filepath.Join(dir, "broker"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	run := exec.Command(binary, "-c", dir)
+	run := exec.Command(executable, "-c", dir)
 	stderr, err := run.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -55,7 +55,7 @@ func startBroker(t *testing.T, master *sim.Master, settings ...string) *broker {
 		t.Fatal(err)
 	}
 	b := &broker{
-		t: t, run: exec.Command(program, "-c", dir), over: make(chan error, 1),
+		t: t, run: exec.Command(executable, "-c", dir), over: make(chan error, 1),
 		publish: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(publish)),
 		request: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(request)),
 	}

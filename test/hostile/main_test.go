@@ -7,28 +7,24 @@
 package hostile
 
 import (
-	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"salt-broker/test/internal/program"
 )
 
-// program is the path of the binary under test.
-var program string
+// executable is the path of the program under test.
+var executable string
 
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "hostile")
 	if err != nil {
 		panic(err)
 	}
-	program = filepath.Join(dir, "salt-broker")
-	build := exec.Command("go", "build", "-o", program, "salt-broker/cmd/salt-broker")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		panic(fmt.Sprintf("build: %v\n%s", err, out))
+	if executable, err = program.Build(dir); err != nil {
+		panic(err)
 	}
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 		_ = os.RemoveAll(dir)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"salt-broker/internal/sim"
+	"salt-broker/test/internal/program"
 )
 
 // broker is the real program in front of a stand-in for a master.
@@ -31,13 +32,11 @@ type broker struct {
 func startBroker(t *testing.T, master *sim.Master) *broker {
 	t.Helper()
 	dir := t.TempDir()
-	program := filepath.Join(dir, "salt-broker")
-	build := exec.Command("go", "build", "-o", program, "-ldflags", "-X main.version=0.1.0", "salt-broker/cmd/salt-broker")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
+	binary, err := program.Build(dir, "-ldflags", "-X main.version=0.1.0")
+	if err != nil {
+		t.Fatal(err)
 	}
-	b := &broker{t: t, run: exec.Command(program, "-c", dir), publish: freePort(t), request: freePort(t), status: freePort(t)}
+	b := &broker{t: t, run: exec.Command(binary, "-c", dir), publish: freePort(t), request: freePort(t), status: freePort(t)}
 	text := fmt.Sprintf("default_include: ''\nmaster: 127.0.0.1\nmaster_port: %d\nmaster_publish_port: %d\ninterface: 127.0.0.1\n"+
 		"publish_port: %d\nret_port: %d\nstatus_port: %d\nlog_file: ''\nlog_level: warning\nmax_open_files: 2000\n"+
 		"drain_timeout: 1\nrecon_default: 20\nrecon_max: 20\n", master.RequestAddr().Port(), master.PublishAddr().Port(),

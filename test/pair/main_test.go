@@ -9,8 +9,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -18,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"salt-broker/test/internal/apart"
+	"salt-broker/test/internal/program"
 )
 
 // inside is the environment variable that tells the second process that it has its namespaces, and where the program is.
@@ -56,14 +55,12 @@ func outside() int {
 		return 1
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	program := filepath.Join(dir, "salt-broker")
-	build := exec.Command("go", "build", "-o", program, "salt-broker/cmd/salt-broker")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "test/pair: build: %v\n%s", err, out)
+	binary, err := program.Build(dir)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "test/pair:", err)
 		return 1
 	}
-	return apart.Run("test/pair", inside+"="+program)
+	return apart.Run("test/pair", inside+"="+binary)
 }
 
 // missing says what this machine lacks; "" when there is all.
@@ -91,11 +88,11 @@ func settle() error {
 	if err := os.Mkdir(run, 0o755); err != nil {
 		return err
 	}
-	program, err := os.ReadFile(os.Getenv(inside))
+	binary, err := os.ReadFile(os.Getenv(inside))
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(run+"/salt-broker", program, 0o755)
+	return os.WriteFile(run+"/salt-broker", binary, 0o755)
 }
 
 // eventually waits for what nothing announces.
