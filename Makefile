@@ -116,7 +116,7 @@ OUT      ?=
 bench-peers: build ## the same work for salt-broker, libzmq, HAProxy, nginx; SCENARIO=stream PEERS=salt-broker,libzmq ROUNDS=3
 	$(GO) run ./bench -rounds=$(ROUNDS) -scenario='$(SCENARIO)' -peers='$(PEERS)' -out='$(OUT)'
 
-# Two minutes. Pairs of brokers need root and keepalived.
+# Two and a half minutes. Pairs of brokers need root and keepalived.
 .PHONY: bench-ha
 bench-ha: build ## what minions notice when masters, paths and brokers fail: docs/high-availability.rst
 	$(GO) run ./bench -ha -out='$(OUT)'

@@ -246,13 +246,13 @@ func fail(ctx context.Context, o options, w io.Writer) error {
 			if failed++; ctx.Err() != nil {
 				return ctx.Err()
 			}
-			_, _ = fmt.Fprintf(w, "%-24s%-40sfailed: %v\n", e.Arrangement, e.Event, err)
+			_, _ = fmt.Fprintf(w, "%-24s%-50sfailed: %v\n", e.Arrangement, e.Event, err)
 			continue
 		default:
 			e.Notices = &n
 		}
 		r.Events = append(r.Events, e)
-		_, _ = fmt.Fprintf(w, "%-24s%-40s%s (%.0f s)\n", e.Arrangement, e.Event, e.says(), time.Since(began).Seconds())
+		_, _ = fmt.Fprintf(w, "%-24s%-50s%s (%.0f s)\n", e.Arrangement, e.Event, e.says(), time.Since(began).Seconds())
 	}
 	if failed > 0 {
 		return fmt.Errorf("%d events failed: nothing is kept", failed)
