@@ -102,6 +102,11 @@ func orDefault[T int64 | time.Duration](value, usual T) T {
 
 // judge says anew which peer serves and which is warm.
 func (u *upstream) judge() {
+	select {
+	case <-u.ending: // the links end since they are to
+		return
+	default:
+	}
 	all := make([]standing, len(u.feeds))
 	for i, f := range u.feeds {
 		all[i] = f.standing

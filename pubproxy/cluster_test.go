@@ -2,6 +2,7 @@ package pubproxy
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -211,6 +212,36 @@ func TestClusterLinkLost(t *testing.T) {
 	minion.expect(by(1, 1, 2))
 	a.expect("link", "+")
 	roles(t, p, "b", "a")
+	if s := p.Stats(); s.Roads[0].Peer != "b" || s.Master.Master != b.address() {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestClusterEnds: a broker that is stopped leaves the first one like any other, and says nothing of it.
+func TestClusterEnds(t *testing.T) {
+	all := []*publisher{newPublisher(t), newPublisher(t)}
+	usual := start(t, newPublisher(t).address(), nil).options
+	for range 20 { // which link ends first is by chance
+		said, log := &bytes.Buffer{}, logrus.New()
+		log.SetOutput(said)
+		o := usual
+		o.Masters, o.Log = peersOf(o, all, 0, 1), log
+		p, err := New(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- p.Run(ctx) }()
+		eventually(t, p, "all links are there", func(s Stats) bool { return len(s.Peers) == 2 && s.Peers[0].Linked && s.Peers[1].Linked })
+		cancel()
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+		if s := p.Stats(); s.Switches > 0 || said.Len() > 0 {
+			t.Fatalf("%d switches; the log says %s", s.Switches, said)
+		}
+	}
 }
 
 // TestClusterSecondAbsent: where there is nobody else the first one stays, whatever is said of it.
@@ -275,13 +306,16 @@ func TestClusterKeeps(t *testing.T) {
 	t.Run("age", func(t *testing.T) {
 		p, all, minion := startCluster(t, 2, func(o *Options) { o.WarmKeep = 5 * time.Millisecond })
 		for i := range 3 { // the clock starts anew each time
-			all[1].send(by(1, 1, 2))
+			all[1].send(by(1, 1))
+			eventually(t, p, "it is there", func(s Stats) bool { return s.Warm.Kept == uint64(2*i+1) })
+			all[1].send(by(1, 2)) // is old later
 			eventually(t, p, "they are old", func(s Stats) bool { n := uint64(2*i + 2); return s.Warm == WarmCounts{Kept: n, Old: n} })
 		}
 		keeps(t, p, 0)
 		o := p.options
 		o.WarmKeep = time.Hour
 		p.Apply(o)
+		p.posted()
 		all[1].send(by(1, 3))
 		keeps(t, p, 1)
 		o.WarmKeep = time.Millisecond

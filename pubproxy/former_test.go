@@ -27,6 +27,9 @@ func TestNumbersOutliveTheirProxy(t *testing.T) {
 			if b, ok := f.Addr().Interface().(*heartbeat.Counts); ok {
 				*b = one
 			}
+			if w, ok := f.Addr().Interface().(*WarmCounts); ok {
+				*w = WarmCounts{1, 1, 1, 1, 1, 1}
+			}
 		}
 		s.Loops = []reactor.LoopStats{{Turns: 1, Busy: 1, Connections: 1}}
 		return s
@@ -51,6 +54,9 @@ func TestNumbersOutliveTheirProxy(t *testing.T) {
 		}
 		if h, ok := f.Interface().(latency.Histogram); ok && (h.Counts[3] != 2 || h.Nanos != 2 || end.Interface() != h) {
 			t.Errorf("%s is %+v, want 2, and %+v in the end", field.Name, h, end)
+		}
+		if w, ok := f.Interface().(WarmCounts); ok && (w != WarmCounts{2, 2, 2, 2, 2, 2} || end.Interface() != w) {
+			t.Errorf("%s is %+v, want 2, and %+v in the end", field.Name, w, end)
 		}
 		if b, ok := f.Interface().(heartbeat.Counts); ok && (b != one.Plus(one) || end.Interface() != b) {
 			t.Errorf("%s is %+v, want 2, and %+v in the end", field.Name, b, end)

@@ -186,6 +186,7 @@ func (p *Proxy) Addr() netip.AddrPort { return p.door.Addr() }
 // Run forwards publishes until ctx ends, and returns nil then. It runs once.
 func (p *Proxy) Run(ctx context.Context) error {
 	tasks, ctx := errgroup.WithContext(ctx)
+	p.upstream.ending = ctx.Done()
 	tasks.Go(func() error {
 		defer close(p.ended)
 		defer p.closeAccounts()

@@ -25,6 +25,8 @@ type upstream struct {
 	aging  *reactor.Timer // for what has been kept long enough; nil: nothing ever was
 	grown  bool           // the log has, since the loops were told
 
+	ending <-chan struct{} // closed when the proxy is to end; set before the loop runs
+
 	moveAfter, overlap, keepFor time.Duration // see Options
 	keepBytes                   int64
 
