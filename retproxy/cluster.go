@@ -227,7 +227,7 @@ func (w *way) abandon() {
 		return
 	}
 	for _, k := range w.links() {
-		for _, q := range [...]*line{&k.queue.direct, &k.queue.promoted} {
+		for _, q := range [...]*line{&k.queue.direct, &k.queue.several} {
 			for r := q.oldest; r != nil; {
 				next := r.next
 				if to := l.move(r); to != w && r.minion.claim(to).allows(to.share) {

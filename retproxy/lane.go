@@ -113,6 +113,7 @@ func (l *lane) request(m *minion, msg []byte) {
 	}
 	m.hold(r)
 	w.waiting.Add(1)
+	r.several = c.queued+c.flying > 0
 	if !c.allows(w.share) {
 		if c.beyond == nil {
 			c.beyond = r

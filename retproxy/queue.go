@@ -13,12 +13,12 @@ const freshFor = 2 * time.Second
 
 // request waits for its turn. It is in its minion's list, and in the queue unless its minion has its share already.
 type request struct {
-	minion   *minion
-	link     *link  // that it is for
-	msg      []byte // the whole message as it came; owned
-	came     time.Duration
-	since    time.Duration // in the queue
-	promoted bool          // had to wait for its minion's share
+	minion  *minion
+	link    *link  // that it is for
+	msg     []byte // the whole message as it came; owned
+	came    time.Duration
+	since   time.Duration // in the queue
+	several bool          // its minion had others here or at the master when it came
 
 	queued        bool
 	prev, next    *request // in the queue
@@ -30,14 +30,16 @@ func (r *request) bytes() int64 { return int64(unsafe.Sizeof(*r)) + int64(len(r.
 
 // queue holds the requests of a link that may be sent.
 //
-// A minion with more requests than its share puts one in whenever another of its own is answered. Newest first, such a
-// request would take the place that has just become free every time, and those who ask once would wait for ever. So
-// these stand in a line of their own, which gets no more than every second turn then.
+// Who asks for several things at a time, as a broker with minions of its own, puts one in whenever another is answered.
+// Newest first, such a request would take the place that has just become free every time, and those who ask once would
+// wait for ever. Or they would be the newest, time and again, and all that a broker has sent be the oldest, for as long as
+// the master has too much to do: then nobody behind it is served. So these stand in a line of their own, and newest first
+// the two have turns.
 type queue struct {
-	direct       line
-	promoted     line
-	length       int
-	lastPromoted bool // the last turn was a promoted one's
+	direct      line
+	several     line
+	length      int
+	lastSeveral bool // the last turn was that of one of several
 }
 
 // push adds a request, the newest of its line.
@@ -54,32 +56,32 @@ func (q *queue) remove(r *request) {
 
 // pick returns the request whose turn it is, nil when there is none. It stays in.
 func (q *queue) pick(now time.Duration) *request {
-	direct, promoted := q.direct.pick(now), q.promoted.pick(now)
+	direct, several := q.direct.pick(now), q.several.pick(now)
 	switch {
-	case promoted == nil:
+	case several == nil:
 		return direct
 	case direct == nil:
-		return promoted
+		return several
 	case q.fresh(now):
-		if promoted.since < direct.since {
-			return promoted
+		if several.since < direct.since {
+			return several
 		}
 		return direct
-	case q.lastPromoted:
+	case q.lastSeveral:
 		return direct
 	}
-	return promoted
+	return several
 }
 
 // fresh says whether it is first come, first served in both lines.
-func (q *queue) fresh(now time.Duration) bool { return q.direct.fresh(now) && q.promoted.fresh(now) }
+func (q *queue) fresh(now time.Duration) bool { return q.direct.fresh(now) && q.several.fresh(now) }
 
 // served notes who has had the last turn.
-func (q *queue) served(r *request) { q.lastPromoted = r.promoted }
+func (q *queue) served(r *request) { q.lastSeveral = r.several }
 
 func (q *queue) lineOf(r *request) *line {
-	if r.promoted {
-		return &q.promoted
+	if r.several {
+		return &q.several
 	}
 	return &q.direct
 }

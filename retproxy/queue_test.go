@@ -8,9 +8,9 @@ import (
 
 func TestQueueOrderOfService(t *testing.T) {
 	type entry struct {
-		name     string
-		since    time.Duration
-		promoted bool
+		name    string
+		since   time.Duration
+		several bool
 	}
 	for _, tt := range []struct {
 		name    string
@@ -60,7 +60,7 @@ func TestQueueOrderOfService(t *testing.T) {
 			var q queue
 			names := map[*request]string{}
 			for _, e := range tt.entries {
-				r := &request{since: e.since, promoted: e.promoted}
+				r := &request{since: e.since, several: e.several}
 				names[r] = e.name
 				q.push(r)
 			}

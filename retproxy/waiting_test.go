@@ -322,6 +322,44 @@ func TestPlaceIsNotFreedByLeaving(t *testing.T) {
 	checkCredit(t, r)
 }
 
+// TestTurnsOfThoseWhoAskForSeveral: newest first, a broker with its many minions and those who ask for themselves have turns,
+// so neither keeps the other waiting for as long as there is too much to do.
+func TestTurnsOfThoseWhoAskForSeveral(t *testing.T) {
+	m := newMaster(t)
+	const all = 8 // a connection may have half of them
+	r := start(t, m, places(all))
+	var busy []*ask
+	for range all {
+		dial(t, r, as{}).asks("busy")
+		busy = append(busy, m.next())
+	}
+	broker := dial(t, r, as{socket: "DEALER"})
+	for i := range all / 2 {
+		broker.send(envelope(0, fmt.Appendf(nil, "broker %d", i)))
+	}
+	r.waiting(4)
+	for i := range 3 {
+		dial(t, r, as{}).asks(fmt.Sprint("minion ", i))
+		r.waiting(5 + i)
+	}
+	r.onLoop(0, func(l *lane) {
+		q := &l.ways[0].ordinary.queue
+		for _, line := range []*line{&q.direct, &q.several} {
+			for r := line.oldest; r != nil; r = r.next {
+				r.since -= 2 * freshFor
+			}
+		}
+	})
+	var got []string
+	for _, a := range busy[:7] {
+		a.answer([]byte("done"))
+		got = append(got, string(m.next().body()))
+	}
+	if want := "[broker 3 minion 2 broker 2 minion 1 broker 1 minion 0 broker 0]"; fmt.Sprint(got) != want {
+		t.Errorf("served %v, want %v", got, want)
+	}
+}
+
 // TestFloodKeepsNobodyWaiting: one connection has its share and no more.
 func TestFloodKeepsNobodyWaiting(t *testing.T) {
 	m := newMaster(t)

@@ -140,7 +140,7 @@ func (w *way) promote(m *minion) {
 	c := m.claim(w)
 	for r := c.beyond; r != nil && c.queued+c.flying < w.share; r = c.beyond {
 		c.beyond = r.nextBeyond()
-		r.promoted = true
+		r.several = true
 		w.enqueue(r)
 	}
 }
