@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -116,6 +117,29 @@ func TestReloadOfBackOff(t *testing.T) {
 	p.stderr.expectTimes(t, " pause=20ms", 4, p.ended)
 	p.reloads(t, l, "recon_default: 3600000", "recon_max: 0", "recon_randomize: False")
 	p.stderr.expectTimes(t, " pause=1h0m0s", 2, p.ended) // and none after them
+}
+
+// What may be buffered bounds the collector's memory, too: a quarter more, twice pub_log_size, and 512 MiB.
+func TestReloadOfMemory(t *testing.T) {
+	t.Parallel()
+	l, p := launchReady(t, nil)
+	for _, reload := range []struct {
+		lines         []string
+		limit, memory int64
+	}{
+		{nil, 1024, 1024 + 256 + 128 + 512}, // the default
+		{[]string{"max_buffered_bytes: 512 MiB"}, 512, 512 + 128 + 128 + 512},
+	} {
+		p.reloads(t, l, reload.lines...)
+		_, text := fetch(t, l, "/metrics")
+		for name, want := range map[string]int64{"salt_broker_buffered_limit_bytes": reload.limit, "go_gc_gomemlimit_bytes": reload.memory} {
+			_, rest, _ := strings.Cut(text, "\n"+name+" ")
+			said, _, _ := strings.Cut(rest, "\n")
+			if got, err := strconv.ParseFloat(said, 64); err != nil || got != float64(want<<20) {
+				t.Errorf("with %q %s is %q, want %d MiB", reload.lines, name, said, want)
+			}
+		}
+	}
 }
 
 func TestReloadOfLimits(t *testing.T) {

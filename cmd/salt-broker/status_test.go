@@ -87,11 +87,21 @@ func TestHealthAndStatusOfARunningBroker(t *testing.T) {
 	}
 
 	p.signal(t, syscall.SIGSTOP)
-	code, _, stderr, took := asks(t, l, "health")
-	p.signal(t, syscall.SIGCONT)
-	if code != 1 || took < healthTimeout || took > 10*healthTimeout { // the machine may have much to do
-		t.Errorf("exit code %d after %v of a broker that hangs", code, took)
+	var code int
+	for n := 1; ; n++ { // keepalived waits for two seconds; the machine may have much to do, but not every time
+		var took time.Duration
+		code, _, stderr, took = asks(t, l, "health")
+		if code != 1 || took < time.Second {
+			t.Errorf("exit code %d after %v of a broker that hangs", code, took)
+		}
+		if took < 2*time.Second {
+			break
+		}
+		if n == 5 {
+			t.Fatalf("health takes %v of a broker that hangs, want a second", took)
+		}
 	}
+	p.signal(t, syscall.SIGCONT)
 	says(t, "health of a broker that hangs", stderr, "salt-broker does not answer at 127.0.0.1:", "in time", "does not greet in time")
 	untilExit(t, 0, l, "health")
 
