@@ -195,12 +195,21 @@ func (s *siege) newcomers(ctx context.Context) {
 		case <-tick.C:
 		}
 		for _, visit := range []func() error{s.subscribes, s.asks} {
-			began := time.Now()
-			if err := visit(); err != nil && ctx.Err() == nil {
+			began, stood := time.Now(), s.stood.Sum()
+			err := visit()
+			if err != nil {
+				<-tick.C // the end of a pause is seen a moment later
+				<-tick.C
+			}
+			switch {
+			case err == nil:
+				s.waited(time.Since(began))
+			case ctx.Err() != nil:
+				return
+			case s.stood.Sum()-stood < handshakeTimeout/2: // or it was too late with its handshake
 				s.Errorf("a new minion does not get in: %v", err)
 				return
 			}
-			s.waited(time.Since(began))
 		}
 	}
 }
@@ -311,7 +320,8 @@ func (s *siege) unharmed() {
 	m := s.minions.Stats()
 	if s.stood.Longest() > heartbeatTimeout/2 {
 		m.Cut, m.MissedAway = 0, 0 // nobody has answered a PING in time
-		m.Subscribed = healthy
+		m.Failed, m.Broken = 0, 0  // or shaken hands
+		m.Subscribed, m.Requests = healthy, m.Replies
 	}
 	if m.Faults()+m.MissedAway+m.Cut+m.Failed+m.Broken+m.TimedOut > 0 || m.Subscribed != healthy || m.Requests != m.Replies {
 		s.Errorf("healthy minions were harmed: %+v", m)

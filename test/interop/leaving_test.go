@@ -192,9 +192,10 @@ func TestLeavingSubscribers(t *testing.T) {
 			}
 			stays.leave(t)
 			master.hears(t, "-shared", "-stays")
-			if s := broker.Stats(); s.Minions != 0 || s.Subscriptions != 0 || ended(s.Ends, "left", "reset") != 2 {
-				t.Errorf("%+v", s)
-			}
+			eventually(t, "both are counted", func() bool { // after the master has been told
+				s := broker.Stats()
+				return s.Minions == 0 && s.Subscriptions == 0 && ended(s.Ends, "left", "reset") == 2
+			})
 		})
 	}
 }
