@@ -169,6 +169,7 @@ func TestStates(t *testing.T) {
 		p.await(fault.name+" no more", fmt.Sprintf(`state() === "served" && text("log").includes(%q)`, fault.over))
 	}
 	p.fails(a)
+	p.spares(a)
 	p.await("the restart's row", `rows("occurred").includes("Request channel restarted|failed|1|1") && rows("occurred").includes("Request connections ended|other|700|700")`)
 
 	p.survives()
@@ -224,6 +225,25 @@ func (p tab) fails(a *actor) {
 	a.act(func() { list(masters.Down, masters.Up, 1) })
 	p.await("the other one", `state() === "served" && rows("each")[1].startsWith("m2|up, serves|") && rows("each")[0].endsWith("|no answer in 3s") &&
 		text("log").includes("The master m2 serves, and m1 no more")`)
+}
+
+// spares has a peer of a cluster be away, whose minions the other one serves.
+func (p tab) spares(a *actor) {
+	p.Helper()
+	peers := func(first retproxy.PeerStats, health masters.Health) {
+		second := retproxy.PeerStats{Name: "m2", Serves: true, Links: []master.State{{Master: "m2:4506", Connected: true}}}
+		a.request.Peers, a.request.Links = []retproxy.PeerStats{first, second}, slices.Concat(first.Links, second.Links)
+		a.publish.Peers = []pubproxy.PeerStats{{Name: "m1", Warm: true}, {Name: "m2", Serves: true, Linked: true}}
+		a.masters = masters.State{Asked: true, Cluster: true, Masters: []masters.MasterState{{Name: "m1", Health: health}, {Name: "m2", Health: masters.Up}}}
+	}
+	before := a.request.Links
+	a.act(func() { peers(retproxy.PeerStats{Name: "m1", Links: []master.State{{Master: "m1:4506"}}}, masters.Down) })
+	p.await("a peer that is spared", `state() === "served" && text("detail").includes("2 of 3 links are up, and those to a peer of the cluster are not") &&
+		rows("each")[0].startsWith("m1|down|") && rows("each")[1].startsWith("m2|up, publishes|")`)
+	a.act(func() { peers(retproxy.PeerStats{Name: "m1", Serves: true, Links: []master.State{{Master: "m1:4506"}}}, masters.Up) })
+	p.await("one that is not yet", `state() === "away" && text("state") === "Not every link to the master is up"`)
+	a.act(func() { a.masters, a.request.Peers, a.request.Links, a.publish.Peers = masters.State{}, nil, before, nil })
+	p.await("one master again", `state() === "served" && text("detail").includes("all 3 links to the master are up")`)
 }
 
 // survives opens the page anew: what has happened and the lines of charts are there again, and begin before the page did.
