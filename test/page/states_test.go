@@ -237,12 +237,16 @@ func (p tab) spares(a *actor) {
 		a.masters = masters.State{Asked: true, Cluster: true, Masters: []masters.MasterState{{Name: "m1", Health: health}, {Name: "m2", Health: masters.Up}}}
 	}
 	before := a.request.Links
-	a.act(func() { peers(retproxy.PeerStats{Name: "m1", Links: []master.State{{Master: "m1:4506"}}}, masters.Down) })
+	away := []master.State{{Master: "m1:4506"}}
+	a.act(func() { peers(retproxy.PeerStats{Name: "m1", Links: away}, masters.Down) })
 	p.await("a peer that is spared", `state() === "served" && text("detail").includes("2 of 3 links are up, and those to a peer of the cluster are not") &&
 		rows("each")[0].startsWith("m1|down|") && rows("each")[1].startsWith("m2|up, publishes|")`)
-	a.act(func() { peers(retproxy.PeerStats{Name: "m1", Serves: true, Links: []master.State{{Master: "m1:4506"}}}, masters.Up) })
+	a.act(func() { peers(retproxy.PeerStats{Name: "m1", Serves: true, Links: away}, masters.Up) })
 	p.await("one that is not yet", `state() === "away" && text("state") === "Not every link to the master is up"`)
-	a.act(func() { a.masters, a.request.Peers, a.request.Links, a.publish.Peers = masters.State{}, nil, before, nil })
+	a.act(func() {
+		a.masters, a.publish.Peers = masters.State{}, nil
+		a.request.Peers, a.request.Links = nil, before
+	})
 	p.await("one master again", `state() === "served" && text("detail").includes("all 3 links to the master are up")`)
 }
 
