@@ -423,16 +423,13 @@ func (c *Conn) readable() {
 	}
 }
 
-// placeReads is how many reads of Options.ReadBytes one to the handler's own place may be: nothing else is done with the
-// bytes.
-const placeReads = 4
-
-// place returns where what comes is read to, and whether that is the handler's own place.
+// place returns where what comes is read to, and whether that is the handler's own place. It is never larger than the loop's:
+// what all connections bring in one turn must be small beside what there may be of it.
 func (c *Conn) place() (p []byte, own bool) {
 	scratch := c.loop.scratch
 	if c.state&stateInPlace != 0 {
 		if p := c.handler.(Placer).Place(c); len(p) > 0 {
-			return p[:min(len(p), placeReads*len(scratch))], true
+			return p[:min(len(p), len(scratch))], true
 		}
 	}
 	return scratch, false
