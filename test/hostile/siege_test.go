@@ -29,9 +29,12 @@ const (
 	answeredFactor = 5
 	// calm is how long healthy minions are measured without an attack, and the least for which they are with one.
 	calm = 250 * time.Millisecond
-	// maxGrowth is what the memory of the broker may grow by, at its most, in bytes. The more processor it gets, the more it
-	// takes in before the garbage collector is through: a flood of requests has come to 137 MiB.
-	maxGrowth = 192 << 20
+	// maxGrowth is what the memory of the broker may grow by, at its most, in bytes. Where it waits for a processor
+	// longer than it has one, the garbage collector comes late, and it is crowdedGrowth: a flood of requests has come to 137
+	// MiB then, and comes to 63 to 82 on a machine that is its own.
+	maxGrowth     = 128 << 20
+	crowdedGrowth = 192 << 20
+	tooCrowded    = 2
 	// maxLines is what an attack may write into the log: a burst of 20 for each port, and one a second.
 	maxLines = 60
 )
@@ -84,8 +87,12 @@ func besiege(t *testing.T, attack func(s *siege), settings ...string) {
 	if hurt.p99 > limit+stood {
 		t.Errorf("healthy minions wait %v (p99), the limit is %v", hurt.p99, limit+stood)
 	}
-	if most-before > maxGrowth {
-		t.Errorf("the broker's memory grew by %d bytes, the limit is %d", most-before, maxGrowth)
+	growth := int64(maxGrowth)
+	if crowded > tooCrowded {
+		growth = crowdedGrowth
+	}
+	if int64(most-before) > growth {
+		t.Errorf("the broker's memory grew by %d bytes, the limit is %d", most-before, growth)
 	}
 	if n := len(s.broker.said()) - lines; n > maxLines {
 		t.Errorf("%d lines in the log, the limit is %d", n, maxLines)
