@@ -14,15 +14,7 @@ import (
 // for that long.
 func TestLinksComeBackTogether(t *testing.T) {
 	t.Parallel()
-	m, err := sim.StartMaster(sim.MasterOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := m.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	m := startSimMaster(t)
 	const pause = 8 * time.Second // at most: for five at random to be there within a second of the first, once in 900 times
 	launchReady(t, nil, "master: 127.0.0.1",
 		fmt.Sprint("master_publish_port: ", m.PublishAddr().Port()), fmt.Sprint("master_port: ", m.RequestAddr().Port()),

@@ -2,9 +2,9 @@ package master
 
 import "context"
 
-// Apply gives the link other options; SocketType, Log, Changed, Herald and Resolver are the first ones' for good. With another Address or
-// SourceAddress the link leaves its connection, or gives up its attempt, and dials anew at once; everything else is for
-// the next attempt, which does not wait any longer. It is safe from any goroutine.
+// Apply gives the link other options; SocketType, Log, Changed, Herald and Resolver are the first ones' for good. With
+// another Address or SourceAddress the link leaves its connection, or gives up its attempt, and dials anew at once;
+// everything else is for the next attempt, which does not wait any longer. It is safe from any goroutine.
 func (l *Link) Apply(o Options) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
