@@ -303,22 +303,25 @@ func TestBrokerBelowLeavesRoom(t *testing.T) {
 			many := crowd(tr.brokers[2], 0, 1000)
 			must(t, many.Await(within(t), func(s sim.MinionsStats) bool { return s.Replies >= 200 }))
 			above := crowd(tr.brokers[0], 1000, tt.above)
-			const enough = 1000
-			if tt.above >= enough { // until the oldest have waited for so long
-				must(t, above.Await(within(t), func(s sim.MinionsStats) bool { return s.Replies >= enough }))
+			// Between the two orders of service, and while the machine has no time for the brokers, the shares are others: they
+			// have to settle there.
+			const enough, turns = 1000, 8
+			var share float64
+			for range turns {
+				before, ownBefore := many.Stats().Replies, above.Stats().Replies
+				must(t, above.Await(within(t), func(s sim.MinionsStats) bool {
+					return s.Replies-ownBefore+many.Stats().Replies-before >= enough
+				}))
+				own, theirs := above.Stats(), many.Stats()
+				got, others := float64(own.Replies-ownBefore), float64(theirs.Replies-before)
+				share = got / (got + others)
+				t.Logf("%d at the top got %.0f replies, %.1f %% of all, want %.1f to %.1f %%; p50 %v, at most %v; below meanwhile %.0f, p50 %v, at most %v",
+					tt.above, got, 100*share, 100*tt.share[0], 100*tt.share[1], own.Latency.P50, own.Latency.Max, others, theirs.Latency.P50, theirs.Latency.Max)
+				if share >= tt.share[0]*0.85 && share <= tt.share[1]*1.15 {
+					return
+				}
 			}
-			before, ownBefore := many.Stats().Replies, above.Stats().Replies
-			must(t, above.Await(within(t), func(s sim.MinionsStats) bool {
-				return s.Replies-ownBefore+many.Stats().Replies-before >= enough
-			}))
-			own, theirs := above.Stats(), many.Stats()
-			got, others := float64(own.Replies-ownBefore), float64(theirs.Replies-before)
-			share := got / (got + others)
-			t.Logf("%d at the top got %.0f replies, %.1f %% of all, want %.1f to %.1f %%; p50 %v, at most %v; below meanwhile %.0f, p50 %v, at most %v",
-				tt.above, got, 100*share, 100*tt.share[0], 100*tt.share[1], own.Latency.P50, own.Latency.Max, others, theirs.Latency.P50, theirs.Latency.Max)
-			if share < tt.share[0]*0.85 || share > tt.share[1]*1.15 {
-				t.Errorf("those at the top got %.1f %% of the replies, want %.1f to %.1f %%", 100*share, 100*tt.share[0], 100*tt.share[1])
-			}
+			t.Errorf("those at the top get %.1f %% of the replies, want %.1f to %.1f %%", 100*share, 100*tt.share[0], 100*tt.share[1])
 		})
 	}
 }
