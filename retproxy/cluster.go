@@ -111,7 +111,7 @@ func (l *lane) follow(members []*member) {
 }
 
 // wayFor is the way that a request goes.
-func (l *lane) wayFor(m *minion, msg []byte) *way {
+func (l *lane) wayFor(m *minion, msg message) *way {
 	if l.only != nil {
 		return l.only
 	}
@@ -146,9 +146,9 @@ func combined(a, b uint64) uint64 {
 // keyOf is what the requests of one minion have in common: its id where a request has that in the clear. Else it is the
 // address of the connection and, if a broker below has sent the request, the identity that was given to the minion's own
 // connection, the last one of the envelope. The bottom broker's routing frame has the place in it too, which changes.
-func (m *minion) keyOf(msg []byte) uint64 {
+func (m *minion) keyOf(msg message) uint64 {
 	var identity []byte
-	rest := msg
+	rest := msg.head
 	for {
 		frame, after, err := zmtp.CutFrame(rest)
 		if rest = after; err != nil || len(frame) == 0 {
@@ -156,8 +156,8 @@ func (m *minion) keyOf(msg []byte) uint64 {
 		}
 		identity = frame
 	}
-	if body, _, err := zmtp.CutFrame(rest); err == nil {
-		if id := salt.MinionID(body); id != nil {
+	if h, ok, err := zmtp.ParseHeader(rest); ok && err == nil && !h.More() {
+		if id := salt.MinionID(rest[h.Len:], msg.rest...); id != nil {
 			return xxhash.Sum64(id)
 		}
 	}
@@ -260,7 +260,7 @@ func (l *lane) move(r *request) (to *way) {
 	from.waiting.Add(-1)
 	to.waiting.Add(1)
 	l.moved.Add(1)
-	r.link = to.linkFor(r.msg)
+	r.link = to.linkFor(r.size)
 	return to
 }
 

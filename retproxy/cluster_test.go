@@ -172,6 +172,7 @@ func TestKeyOfARequest(t *testing.T) {
 		return string(head[2:])
 	}
 	old := salt.AppendRequest(nil, []byte("load"), 2, nil)
+	large := salt.AppendRequest(nil, make([]byte, 50<<10), 3, []byte("m1"))
 	r.onLoop(0, func(l *lane) {
 		l.loop.Each(eachMinion(func(m *minion) {
 			for _, tt := range []struct {
@@ -187,9 +188,12 @@ func TestKeyOfARequest(t *testing.T) {
 				{"no id, another broker between", frames(old, "x", route(7, 1)), frames(old, route(9, 3), route(7, 2)), true},
 				{"no id, a broker of libzmq", frames(old, "\x00\x01\x02\x03\x04"), frames(old, "\x00\x01\x02\x03\x05"), false},
 			} {
-				if got := m.keyOf(tt.one) == m.keyOf(tt.two); got != tt.same {
+				if got := m.keyOf(message{head: tt.one}) == m.keyOf(message{head: tt.two}); got != tt.same {
 					t.Errorf("%s: the same: %v, want %v", tt.name, got, tt.same)
 				}
+			}
+			if m.keyOf(cut(frames(large, "x"))) != m.keyOf(message{head: frames(says("m1", "a"))}) {
+				t.Error("a large request has another key")
 			}
 		}))
 	})
@@ -848,8 +852,8 @@ func checkLane(tb testing.TB, l *lane) {
 		mine := map[*way]has{}
 		first := map[*way]*request{}
 		for r := m.first; r != nil; r = r.after {
-			if r.link != r.link.way.linkFor(r.msg) {
-				tb.Errorf("a request of %d bytes is for the wrong link", len(r.msg))
+			if r.link != r.link.way.linkFor(r.size) {
+				tb.Errorf("a request of %d bytes is for the wrong link", r.msg.size())
 			}
 			h := mine[r.link.way]
 			h.waiting++

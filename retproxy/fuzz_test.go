@@ -166,16 +166,20 @@ func (l *life) holds(fed int) {
 	waiting := l.model.requests[l.sent:]
 	memory, bytesHeld, n := l.stream.Buffered(), int64(0), 0
 	for r := l.first; r != nil; r = r.after {
-		if n >= len(waiting) || !bytes.Equal(r.msg, waiting[n]) {
-			l.fails("request %d that waits is %q", n, r.msg)
+		msg := r.msg.joined()
+		if n >= len(waiting) || !bytes.Equal(msg, waiting[n]) {
+			l.fails("request %d that waits is %q", n, msg)
 			return
 		}
-		if _, err := zmtp.Envelope(r.msg); err != nil {
-			l.fails("%q waits: %v", r.msg, err)
+		if _, err := zmtp.Envelope(msg); err != nil {
+			l.fails("%q waits: %v", msg, err)
 		}
 		n++
 		bytesHeld += r.bytes()
-		memory += cap(r.msg)
+		memory += cap(r.msg.head)
+		for _, piece := range r.msg.rest {
+			memory += cap(piece)
+		}
 	}
 	if n != len(waiting) || int(l.held) != n || l.heldBytes != bytesHeld {
 		l.fails("%d requests of %d bytes wait, counted as %d of %d; the model has %d", n, bytesHeld, l.held, l.heldBytes, len(waiting))
@@ -245,7 +249,7 @@ func (m *model) Message(msg []byte) error {
 		return err
 	}
 	if m.limited {
-		if err := m.size.check(msg, depth); err != nil {
+		if err := m.size.check(message{head: msg}, depth); err != nil {
 			if m.many {
 				return nil
 			}

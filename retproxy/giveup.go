@@ -33,11 +33,11 @@ func parseName(body []byte) (n name) {
 }
 
 // nameOf is what the minion calls the request: nothing, if it is no broker.
-func (m *minion) nameOf(msg []byte) name {
+func (m *minion) nameOf(msg message) name {
 	if !m.broker {
 		return name{}
 	}
-	body, _, err := zmtp.CutFrame(msg)
+	body, _, err := zmtp.CutFrame(msg.head)
 	if err != nil {
 		return name{}
 	}

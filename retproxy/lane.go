@@ -66,7 +66,7 @@ type counters struct {
 
 func newLane(p *Proxy, loop *reactor.Loop) *lane {
 	l := &lane{proxy: p, loop: loop, index: loop.Index(), claims: map[*minion][]*claim{}}
-	l.limits = zmtp.Limits{MaxFrames: maxFrames, MaxCommand: maxCommandBytes, Buffers: loop}
+	l.limits = zmtp.Limits{MaxFrames: maxFrames, MaxCommand: maxCommandBytes, Buffers: loop, Pieces: true}
 	l.account = p.options.Buffers.Open(loop, &l.held, l.drains, admission.ErrBuffers)
 	l.masterWatch = heartbeat.New(loop, p.options.HeartbeatInterval, p.options.HeartbeatTimeout)
 	l.keep(p.options)
@@ -80,9 +80,10 @@ func (l *lane) drains() bool {
 }
 
 // request takes a minion's request: to the master when there is a place, else it waits. msg is the stream's.
-func (l *lane) request(m *minion, msg []byte) {
+func (l *lane) request(m *minion, msg message) {
+	size := msg.size()
 	l.requests.Add(1)
-	l.requestBytes.Add(uint64(len(msg)))
+	l.requestBytes.Add(uint64(size))
 	for !m.many && m.first != nil { // a REQ that asks again has given up what it asked before: ZMQ_REQ_RELAXED
 		l.abandon(m.first)
 	}
@@ -90,26 +91,25 @@ func (l *lane) request(m *minion, msg []byte) {
 		l.giveUp(m)
 	}
 	w := l.wayFor(m, msg)
-	k, c := w.linkFor(msg), m.claim(w)
+	k, c := w.linkFor(size), m.claim(w)
 	// Nobody is overtaken on the short way.
 	if k.queue.length == 0 && !w.hungry && m.first == nil && c.flying < w.share && k.ready() {
 		if owner, ok := w.credit.take(l.index); ok {
-			if len(msg) >= ownBytes {
-				if own := m.stream.Take(); own != nil {
-					k.send(m, own, true, owner, 0)
-					return
-				}
+			owned := false
+			if size >= ownBytes {
+				own, _ := m.stream.Take()
+				owned = own != nil
 			}
-			k.send(m, msg, false, owner, 0)
+			k.send(m, msg, size, owned, owner, 0)
 			return
 		}
 	}
 	r := l.newRequest()
-	r.minion, r.link, r.came = m, k, l.loop.Now()
-	if len(msg) < tinyBytes {
-		r.msg = bytes.Clone(msg)
-	} else if r.msg = m.stream.Take(); r.msg == nil {
-		r.msg = append(l.loop.Get(len(msg)), msg...)
+	r.minion, r.link, r.came, r.size = m, k, l.loop.Now(), size
+	if size < tinyBytes {
+		r.msg.head = bytes.Clone(msg.head)
+	} else if r.msg.head, r.msg.rest = m.stream.Take(); r.msg.head == nil {
+		r.msg.head = append(l.loop.Get(size), msg.head...)
 	}
 	m.hold(r)
 	w.waiting.Add(1)
@@ -152,7 +152,7 @@ func (l *lane) abandon(r *request) {
 func (l *lane) forget(r *request) {
 	msg := r.msg
 	l.drop(r)
-	l.loop.Put(msg)
+	msg.drop(l.loop)
 	l.forgotten.Add(1)
 }
 

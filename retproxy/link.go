@@ -160,12 +160,12 @@ func (k *link) next() *request {
 	return nil
 }
 
-// send gives a request to the master, which waited here. The caller has got credit for it. Where owned, msg is a buffer
-// that passes on.
-func (k *link) send(m *minion, msg []byte, owned bool, owner int, waited time.Duration) {
+// send gives a request of so many bytes to the master, which waited here. The caller has got credit for it. Where owned,
+// msg lies in buffers that pass on.
+func (k *link) send(m *minion, msg message, size int, owned bool, owner int, waited time.Duration) {
 	l := k.lane
 	l.queueTime.Observe(waited, 1)
-	l.sentBytes.Add(uint64(len(msg)))
+	l.sentBytes.Add(uint64(size))
 	t := k.way.flights.add(k, m.conn.Ref(), l.loop.Now(), owner, m.nameOf(msg))
 	m.claim(k.way).flying++
 	k.way.last = k
@@ -174,13 +174,9 @@ func (k *link) send(m *minion, msg []byte, owned bool, owner int, waited time.Du
 		k.watch()
 	}
 	head := route{m.conn.Ref(), t}.frame()
-	write := k.conn.Write
-	if owned {
-		write = k.conn.WriteOwned
-	}
 	err := k.conn.Write(head[:])
 	if err == nil {
-		err = write(msg)
+		err = msg.write(k.conn, owned)
 	}
 	if err != nil { // the connection is gone; Closed gives the place back
 		k.conn.Close(err)
@@ -274,21 +270,24 @@ func (k *link) Greeted(zmtp.Version) error { return nil }
 func (k *link) Ready(zmtp.Ready) error { return nil }
 
 // Message implements zmtp.Sink: a reply.
-func (k *link) Message(msg []byte) error {
+func (k *link) Message(head []byte) error {
 	l := k.lane
-	body, rest, err := zmtp.CutFrame(msg)
+	msg := messageOf(&k.stream, head)
+	body, head, err := zmtp.CutFrame(head)
 	if err != nil {
 		return err
 	}
 	r, ok := parseRoute(body)
-	if !ok || len(rest) == 0 {
+	if !ok || len(head) == 0 {
 		l.unroutable.Add(1)
 		return nil
 	}
+	msg.head = head // without the routing frame
+	size := uint64(msg.size())
 	k.way.replies.Add(1)
-	l.replyBytes.Add(uint64(len(rest)))
-	if l.proxy.options.MasterKey != nil {
-		k.lookForKey(rest)
+	l.replyBytes.Add(size)
+	if l.proxy.options.MasterKey != nil && msg.rest == nil {
+		k.lookForKey(head)
 	}
 	w := k.way
 	if i := w.flights.find(k, r); i >= 0 {
@@ -308,22 +307,19 @@ func (k *link) Message(msg []byte) error {
 		return nil
 	}
 	l.answers.Add(1)
-	l.answerBytes.Add(uint64(len(rest)))
-	owned := false
-	if len(rest) >= unpooledBytes {
-		owned = k.stream.Take() != nil
+	l.answerBytes.Add(size)
+	if msg.rest == nil {
+		m.reply(msg)
+		return nil
 	}
-	m.reply(rest, owned)
+	first, _ := k.stream.Take()
+	m.reply(msg)
+	l.loop.Put(first) // the routing frame stands in it, so it does not pass on
 	return nil
 }
 
-const (
-	// ownBytes is the size from which a request that lies in a buffer of its own is passed on with it.
-	ownBytes = 16 << 10
-	// unpooledBytes is that size for a reply. Its buffer begins with the routing frame, so what passes on is shorter than
-	// what the pool has lent, and the pool would have to make a new one every time. Beyond this size it does so anyway.
-	unpooledBytes = 4 << 20
-)
+// ownBytes is the size from which a request that lies in a buffer of its own is passed on with it.
+const ownBytes = 16 << 10
 
 // Command implements zmtp.Sink.
 func (k *link) Command(name, data []byte) error {

@@ -124,8 +124,9 @@ func (m *minion) Ready(r zmtp.Ready) error {
 }
 
 // Message implements zmtp.Sink: a request.
-func (m *minion) Message(msg []byte) error {
-	depth, err := zmtp.Envelope(msg)
+func (m *minion) Message(head []byte) error {
+	msg := messageOf(&m.stream, head)
+	depth, err := zmtp.Envelope(head)
 	if err != nil {
 		return err // a REP socket would discard it and never answer, and a place at the master be held for nothing
 	}
@@ -175,13 +176,9 @@ func (m *minion) Command(name, data []byte) error {
 // waits says whether the minion waits for something.
 func (m *minion) waits() bool { return m.first != nil || m.flying() > 0 }
 
-// reply gives the minion its reply, the frames from its own envelope on. Where owned, msg is a buffer that passes on.
-func (m *minion) reply(msg []byte, owned bool) {
-	write := m.conn.Write
-	if owned {
-		write = m.conn.WriteOwned
-	}
-	if err := write(msg); err != nil {
+// reply gives the minion its reply, the frames from its own envelope on. The buffers of its rest pass on.
+func (m *minion) reply(msg message) {
+	if err := msg.write(m.conn, false); err != nil {
 		m.conn.Close(err)
 		return
 	}

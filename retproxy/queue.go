@@ -14,8 +14,9 @@ const freshFor = 2 * time.Second
 // request waits for its turn. It is in its minion's list, and in the queue unless its minion has its share already.
 type request struct {
 	minion  *minion
-	link    *link  // that it is for
-	msg     []byte // the whole message as it came; owned
+	link    *link   // that it is for
+	msg     message // as it came; owned
+	size    int     // of msg
 	came    time.Duration
 	since   time.Duration // in the queue
 	several bool          // its minion had others here or at the master when it came
@@ -26,7 +27,7 @@ type request struct {
 }
 
 // bytes is what the request takes of the budget.
-func (r *request) bytes() int64 { return int64(unsafe.Sizeof(*r)) + int64(len(r.msg)) }
+func (r *request) bytes() int64 { return int64(unsafe.Sizeof(*r)) + int64(r.size) }
 
 // queue holds the requests of a link that may be sent.
 //

@@ -24,20 +24,21 @@ const (
 type size int64
 
 // check measures a request whose envelope has depth identities.
-func (s size) check(msg []byte, depth int) error {
-	content := msg
+func (s size) check(msg message, depth int) error {
+	content := msg.head
 	for range depth + 1 {
 		_, content, _ = zmtp.CutFrame(content)
 	}
-	if n := len(msg) - len(content); n > maxEnvelopeBytes {
-		return tooLarge("has an envelope of %d bytes (limit %d)", n, maxEnvelopeBytes)
+	envelope := len(msg.head) - len(content)
+	if envelope > maxEnvelopeBytes {
+		return tooLarge("has an envelope of %d bytes (limit %d)", envelope, maxEnvelopeBytes)
 	}
-	if n := int64(len(content)); n > int64(s) {
+	if n := int64(msg.size() - envelope); n > int64(s) {
 		return tooLarge("is a request of %d bytes (limit %d: max_message_size)", n, int64(s))
 	}
 	frames := 0
 	for rest := content; len(rest) > 0; frames++ {
-		_, rest, _ = zmtp.CutFrame(rest)
+		_, rest, _ = zmtp.CutFrame(rest) // nothing follows the last, all there or not
 	}
 	if frames > maxContentFrames {
 		return &zmtp.Fault{

@@ -39,9 +39,11 @@ func TestSize(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			err := size(10000).check(c.msg, c.depth)
-			if (err == nil) != (c.fault == "") || err != nil && !strings.Contains(err.Error(), c.fault) {
-				t.Errorf("got %v, want %q", err, c.fault)
+			for _, msg := range []message{{head: c.msg}, cut(c.msg)} {
+				err := size(10000).check(msg, c.depth)
+				if (err == nil) != (c.fault == "") || err != nil && !strings.Contains(err.Error(), c.fault) {
+					t.Errorf("in %d pieces: got %v, want %q", 1+len(msg.rest), err, c.fault)
+				}
 			}
 		})
 	}

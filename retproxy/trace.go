@@ -106,7 +106,7 @@ func (m *minion) trace(data []byte) error {
 	}
 	m.traces = true
 	passed := data[1:]
-	up := l.wayFor(m, nil).ordinary // of several masters, that of requests without an id from here
+	up := l.wayFor(m, message{}).ordinary // of several masters, that of requests without an id from here
 	h := up.hop()
 	h.Number = len(passed)/refBytes + 1
 	h.Peers, h.Serving = l.peers()

@@ -59,9 +59,9 @@ func (w *way) notify() {
 	}
 }
 
-// linkFor is the link that such a request goes over.
-func (w *way) linkFor(msg []byte) *link {
-	if len(msg) >= bulkBytes {
+// linkFor is the link that a request of such a size goes over.
+func (w *way) linkFor(size int) *link {
+	if size >= bulkBytes {
 		return w.bulk
 	}
 	return w.ordinary
@@ -93,10 +93,10 @@ func (w *way) dispatch() {
 				break
 			}
 		}
-		m, msg, waited := r.minion, r.msg, l.loop.Now()-r.came
+		m, msg, size, waited := r.minion, r.msg, r.size, l.loop.Now()-r.came
 		k.queue.served(r)
 		l.drop(r)
-		k.send(m, msg, true, owner, waited)
+		k.send(m, msg, size, true, owner, waited)
 		m.flow()
 	}
 	if !w.hungry {

@@ -185,15 +185,30 @@ func (c *Conn) WriteOwned(b []byte) error {
 		c.loop.pool.put(b)
 		return err
 	}
+	return c.WriteAllOwned([][]byte{b})
+}
+
+// WriteAllOwned is WriteOwned for several buffers, none of them empty, which leave together, or not at all. The list
+// stays the caller's.
+func (c *Conn) WriteAllOwned(pieces [][]byte) error {
 	if c.closed() {
 		return ErrClosed
 	}
-	if err := c.room(len(b)); err != nil {
-		c.loop.pool.put(b)
+	size := 0
+	for _, b := range pieces {
+		size += len(b)
+	}
+	if err := c.room(size); err != nil {
+		for _, b := range pieces {
+			c.loop.pool.put(b)
+		}
 		return err
 	}
-	c.box().own(b)
-	c.loop.kept += int64(len(b))
+	box := c.box()
+	for _, b := range pieces {
+		box.own(b)
+	}
+	c.loop.kept += int64(size)
 	c.flush()
 	return nil
 }

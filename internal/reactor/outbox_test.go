@@ -5,6 +5,7 @@ package reactor
 import (
 	"bytes"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -117,7 +118,10 @@ func TestWrites(t *testing.T) {
 	owned := func(c *Conn, p []byte) error { return c.WriteOwned(append(c.Loop().Get(len(p)), p...)) }
 	foreign := func(c *Conn, p []byte) error { return c.WriteOwned(bytes.Clone(p)) }
 	now := func(c *Conn, p []byte) error { return c.WriteNow(p) }
-	ways := []func(c *Conn, p []byte) error{write, owned, foreign, now}
+	several := func(c *Conn, p []byte) error {
+		return c.WriteAllOwned(slices.Collect(slices.Chunk(bytes.Clone(p), 1+len(p)/3)))
+	}
+	ways := []func(c *Conn, p []byte) error{write, owned, foreign, now, several}
 	rnd := rand.New(rand.NewPCG(3, 4))
 	for _, test := range []struct {
 		name string
@@ -134,8 +138,9 @@ func TestWrites(t *testing.T) {
 		{name: "all at once", size: func(int) int { return total }, way: func(int) int { return 0 }, read: 3001},
 		{name: "owned, small", size: func(i int) int { return 1 + i%500 }, way: func(int) int { return 1 }, read: 1999},
 		{name: "owned, large", size: func(i int) int { return directBytes + i }, way: func(int) int { return 1 }, read: 1999},
-		{name: "mixed", size: func(int) int { return 1 + rnd.IntN(20_000) }, way: func(int) int { return rnd.IntN(4) }, read: 1501},
-		{name: "mixed, into a wide pipe", size: func(int) int { return 1 + rnd.IntN(20_000) }, way: func(int) int { return rnd.IntN(4) }, read: 65536, wide: true},
+		{name: "owned, several", size: func(i int) int { return 1 + 7*i }, way: func(int) int { return 4 }, read: 1999},
+		{name: "mixed", size: func(int) int { return 1 + rnd.IntN(20_000) }, way: func(int) int { return rnd.IntN(5) }, read: 1501},
+		{name: "mixed, into a wide pipe", size: func(int) int { return 1 + rnd.IntN(20_000) }, way: func(int) int { return rnd.IntN(5) }, read: 65536, wide: true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := start(t, Options{})
@@ -359,6 +364,10 @@ func TestKeptIsBounded(t *testing.T) {
 		if err := c.WriteOwned(make([]byte, maxKept)); err != ErrKept { //nolint:errorlint // see above
 			t.Errorf("WriteOwned: %v", err)
 		}
+		kept := c.Kept()
+		if err := c.WriteAllOwned([][]byte{[]byte("x"), make([]byte, maxKept)}); err != ErrKept || c.Kept() > kept { //nolint:errorlint // see above
+			t.Errorf("WriteAllOwned: %v, and %d bytes more are kept", err, c.Kept()-kept)
+		}
 		if c.Closed() {
 			t.Error("closed because the peer does not read")
 		}
@@ -391,6 +400,9 @@ func TestOneLargePieceIsTaken(t *testing.T) {
 	}{
 		{"Write", (*Conn).Write},
 		{"WriteOwned", func(c *Conn, p []byte) error { return c.WriteOwned(bytes.Clone(p)) }},
+		{"WriteAllOwned", func(c *Conn, p []byte) error {
+			return c.WriteAllOwned([][]byte{bytes.Clone(p[:1]), bytes.Clone(p[1:])})
+		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := start(t, Options{MaxKept: 1000})

@@ -1,6 +1,9 @@
 package salt
 
 import (
+	"bytes"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/tinylib/msgp/msgp"
@@ -40,6 +43,42 @@ func TestMinionID(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			if got := string(MinionID(test.request)); got != test.want {
 				t.Errorf("%q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+// Where the load of a request goes on elsewhere, the id is found behind it, and nothing else is taken for one.
+func TestMinionIDInPieces(t *testing.T) {
+	large := AppendRequest(nil, make([]byte, 70_000), 3, []byte("m1"))
+	short := AppendRequest(nil, make([]byte, 60_000), 3, []byte("m1"))
+	binary := msgp.AppendBytes(AppendRawString(appendKeyed(msgp.AppendMapHeader(nil, 4), keyEnc, EncAES), keyLoad), make([]byte, 70_000))
+	binary = appendKeyed(msgp.AppendInt(AppendRawString(binary, keyVersion), 3), keyID, "m1")
+	before := appendKeyed(appendKeyed(msgp.AppendMapHeader(nil, 4), keyID, "m1"), keyEnc, EncAES)
+	before = AppendRaw(AppendRawString(msgp.AppendInt(AppendRawString(before, keyVersion), 3), keyLoad), make([]byte, 70_000))
+	many := appendKeyed(large[:len(large):len(large)], "more", "m2")
+	for name, test := range map[string]struct {
+		request []byte
+		want    string
+	}{
+		"a raw32":                    {large, "m1"},
+		"a raw16":                    {short, "m1"},
+		"a bin32":                    {binary, "m1"},
+		"the id stands before":       {before, "m1"},
+		"more than the map has":      {many, ""},
+		"without an end":             {large[:69_000], ""},
+		"without an id":              {AppendRequest(nil, make([]byte, 70_000), 3, nil), ""},
+		"much behind the load":       {append(bytes.Clone(large[:len(large)-6]), make([]byte, 4000)...), ""},
+		"a load that is not a raw":   {appendAuth(nil, "_auth", strings.Repeat("m", 50_000), 3), ""},
+		"no map":                     {AppendRaw(nil, make([]byte, 70_000)), ""},
+		"the key is what is so long": {AppendRaw(msgp.AppendMapHeader(nil, 1), make([]byte, 70_000)), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, size := range []int{20_000, 30_000, 33_333} {
+				pieces := slices.Collect(slices.Chunk(test.request, size))
+				if got := string(MinionID(pieces[0], pieces[1:]...)); got != test.want {
+					t.Errorf("in %d pieces %q, want %q", len(pieces), got, test.want)
+				}
 			}
 		})
 	}

@@ -4,20 +4,26 @@ package zmtp
 // to have the reply, none if it came straight from a REQ; the empty delimiter; and at least one frame of data.
 //
 // It returns how many frames stand before the delimiter. A message without one is a [*Fault]: REP discards it and never
-// answers.
+// answers. Of a message in pieces (see [Stream.Rest]) the first is enough.
 func Envelope(msg []byte) (depth int, err error) {
-	for rest := msg; ; depth++ {
-		var body []byte
-		body, rest, err = CutFrame(rest)
+	for ; ; depth++ {
+		body, rest, err := CutFrame(msg)
 		switch {
-		case err != nil:
+		case err != nil && !goesOn(msg):
 			return 0, err
 		case len(rest) == 0:
-			return 0, faultf(ReasonEnvelope, "a message of %d bytes in %d frames, none of them empty before the last", len(msg), depth+1)
+			return 0, faultf(ReasonEnvelope, "a message of %d frames, none of them empty before the last", depth+1)
 		case len(body) == 0:
 			return depth, nil
 		}
+		msg = rest
 	}
+}
+
+// goesOn says whether p begins a last frame of which some is missing.
+func goesOn(p []byte) bool {
+	h, ok, err := ParseHeader(p)
+	return ok && err == nil && h.Flags&(FlagMore|FlagCommand) == 0 && h.Size > uint64(len(p)-h.Len)
 }
 
 // CutFrame splits a message, as it is on the wire, after its first frame: into the body of that frame and the frames that

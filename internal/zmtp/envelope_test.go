@@ -19,10 +19,13 @@ func TestEnvelope(t *testing.T) {
 		{"behind two", `01 01 "a"  01 02 "bc"  01 00  00 05 "hello"`, 2, "", ""},
 		{"long frames", `03 0000000000000001 "a"  03 0000000000000000  02 0000000000000001 "b"`, 1, "", ""},
 
-		{"one frame", `00 05 "hello"`, 0, ReasonEnvelope, "a message of 7 bytes in 1 frames"},
-		{"one empty frame", `00 00`, 0, ReasonEnvelope, "in 1 frames"},
-		{"delimiter last", `01 01 "a"  00 00`, 0, ReasonEnvelope, "in 2 frames"},
-		{"no delimiter", `01 01 "a"  01 01 "b"  00 05 "hello"`, 0, ReasonEnvelope, "in 3 frames"},
+		{"one frame", `00 05 "hello"`, 0, ReasonEnvelope, "a message of 1 frames"},
+		{"one empty frame", `00 00`, 0, ReasonEnvelope, "of 1 frames"},
+		{"delimiter last", `01 01 "a"  00 00`, 0, ReasonEnvelope, "of 2 frames"},
+		{"no delimiter", `01 01 "a"  01 01 "b"  00 05 "hello"`, 0, ReasonEnvelope, "of 3 frames"},
+		// The first of several pieces.
+		{"goes on", `01 01 "a"  01 00  00 05 "hell"`, 1, "", ""},
+		{"goes on, no delimiter", `01 01 "a"  00 05 "hell"`, 0, ReasonEnvelope, "of 2 frames"},
 		{"nothing", ``, 0, ReasonFrame, "within a header"},
 		{"cut in the header", `01`, 0, ReasonFrame, "within a header"},
 		{"cut in the body", `01 02 "a"`, 0, ReasonFrame, "within a frame of 2 bytes"},

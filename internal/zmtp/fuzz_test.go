@@ -291,10 +291,14 @@ func FuzzEnvelope(f *testing.F) {
 
 		var bodies [][]byte
 		var broken error
+		var goesOn bool
 		for rest := msg; ; {
+			at := rest
 			var body []byte
-			body, rest, broken = CutFrame(rest)
+			body, rest, broken = CutFrame(at)
 			if broken != nil {
+				h, ok, err := ParseHeader(at)
+				goesOn = ok && err == nil && at[0]&^FlagLong == 0 && uint64(h.Len)+h.Size > uint64(len(at))
 				break
 			}
 			bodies = append(bodies, body)
@@ -312,10 +316,12 @@ func FuzzEnvelope(f *testing.F) {
 			if err != nil || depth != want {
 				t.Fatalf("depth %d, %v; want %d", depth, err, want)
 			}
+		case goesOn:
+			wantFault(t, err, ReasonEnvelope, fmt.Sprintf("of %d frames", len(bodies)+1))
 		case broken != nil:
 			wantFault(t, err, ReasonFrame, "")
 		default:
-			wantFault(t, err, ReasonEnvelope, fmt.Sprintf("in %d frames", len(bodies)))
+			wantFault(t, err, ReasonEnvelope, fmt.Sprintf("of %d frames", len(bodies)))
 		}
 		if broken == nil {
 			var again []byte

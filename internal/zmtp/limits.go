@@ -12,9 +12,13 @@ type Limits struct {
 	MaxCommand int
 	// Buffers holds what is half read. Nil makes buffers and leaves them to the garbage collector.
 	Buffers Buffers
+	// Pieces says that a message may come in several: if it has more than one frame and the last one is large, that goes on
+	// in [Stream.Rest]. So nothing of it is copied when more comes, and no large memory has to be found.
+	Pieces bool
 }
 
-// Buffers lends the memory for what is half read. A [Stream] has at most one buffer, and none while nothing is half read.
+// Buffers lends the memory for what is half read. A [Stream] has at most one buffer, and the pieces of a large message if
+// Limits.Pieces says so; none while nothing is half read.
 type Buffers interface {
 	// Get returns a buffer of length 0 with room for at least n bytes.
 	Get(n int) []byte

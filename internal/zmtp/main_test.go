@@ -92,15 +92,22 @@ func (n *notes) Command(name, data []byte) error { return n.note("command %s %x"
 
 func (n *notes) Message(msg []byte) error {
 	if n.stream != nil {
-		if b := n.stream.Take(); b != nil {
+		pieces := n.stream.Rest()
+		b, rest := n.stream.Take()
+		if b != nil {
 			if &b[0] != &msg[0] || len(b) != len(msg) {
 				return errors.New("Take returned something else than the message")
 			}
 			n.taken = append(n.taken, b)
 		}
-		if n.stream.Take() != nil {
+		if len(rest) != len(pieces) || len(rest) > 0 && (b == nil || &rest[0] != &pieces[0]) {
+			return errors.New("Take returned something else than Rest")
+		}
+		n.taken = append(n.taken, rest...)
+		if b, rest := n.stream.Take(); b != nil || rest != nil || n.stream.Rest() != nil {
 			return errors.New("Take returned the message twice")
 		}
+		msg = slices.Concat(append([][]byte{msg}, rest...)...)
 	}
 	return n.note("message %x", msg)
 }

@@ -11,7 +11,8 @@ type Sink interface {
 	Greeted(v Version) error
 	// Ready says that the handshake is complete. Which socket types may talk to each other is for the sink to know.
 	Ready(r Ready) error
-	// Message is one whole message: its frames with their headers as they came, and nothing between them.
+	// Message is one whole message: its frames with their headers as they came, and nothing between them. Where
+	// Limits.Pieces is set, [Stream.Rest] has what follows.
 	Message(msg []byte) error
 	// Command is any command after the handshake, known or not, READY excepted. It may come while a message is half read,
 	// and is told at once: libzmq sends PING between the frames of a message.
@@ -23,8 +24,8 @@ type Sink interface {
 //
 // It is made for being many. A stream of which nothing is half read has 16 bytes and no buffer; messages and commands
 // that arrive whole are handed on as they lie in the input. What is half read is copied into one buffer, which grows with
-// the bytes that come, to at most twice their number (but 256), and never to a length that was only declared. What has been
-// walked is not walked again, however small the pieces.
+// the bytes that come, to at most twice their number (but 256), and never to a length that was only declared; or into
+// pieces, to which the same applies. What has been walked is not walked again, however small the reads.
 //
 // A stream is not safe for concurrent use.
 type Stream struct {
@@ -60,7 +61,7 @@ func (s *Stream) Buffered() int {
 	if s.held == nil {
 		return 0
 	}
-	return cap(s.held.buf)
+	return cap(s.held.buf) + s.held.room
 }
 
 // HalfRead returns how many bytes of the peer are held because something is half read. Their memory may be twice that.
@@ -68,7 +69,7 @@ func (s *Stream) HalfRead() int {
 	if s.held == nil {
 		return 0
 	}
-	return len(s.held.buf)
+	return s.held.size()
 }
 
 // Release gives the memory of what is half read back. The connection is over; the stream takes nothing more.
@@ -77,16 +78,27 @@ func (s *Stream) Release(lim *Limits) {
 	s.drop(lim)
 }
 
-// Take hands the buffer in which the message lies over to the sink, which puts it back into its Buffers, or not, when it
-// has done with it: so a large message travels on without being copied. Take returns the very bytes that Message was
-// given, or nil if those lie in the input of Feed; and nil anywhere but within Message, and the second time.
-func (s *Stream) Take() []byte {
+// Rest returns the pieces that follow what Message was given, which has all frames but the last, one at least, and as much
+// as there is of that one. It is nil for all but large messages, without Limits.Pieces, and anywhere but within Message. It
+// is valid as long as the message.
+func (s *Stream) Rest() [][]byte {
 	if s.held == nil || !s.held.whole {
 		return nil
 	}
-	msg := s.held.buf
-	s.held.buf = nil
-	return msg
+	return s.held.rest
+}
+
+// Take hands the buffers in which the message lies over to the sink, which puts them back into its Buffers, or not, when it
+// has done with them: so a large message travels on without being copied. Take returns the very bytes that Message was
+// given, or nil if those lie in the input of Feed, and Rest; and nil anywhere but within Message, and the second time.
+func (s *Stream) Take() (msg []byte, rest [][]byte) {
+	if s.held == nil || !s.held.whole {
+		return nil, nil
+	}
+	m := s.held
+	msg, rest = m.buf, m.rest
+	*m = partial{whole: true}
+	return msg, rest
 }
 
 // Feed takes the next bytes of the peer, as many as there are, and tells sink of everything that is whole with them. It
@@ -207,12 +219,16 @@ func (s *Stream) resume(p []byte, lim *Limits, sink Sink) (rest []byte, err erro
 
 	body := m.walked + h.Len
 	all := uint64(body) + h.Size
-	missing := all - uint64(len(m.buf))
-	if missing > uint64(len(p)) {
-		m.append(p, all, lim)
+	missing := all - uint64(m.size())
+	now := p[:min(missing, uint64(len(p)))]
+	if m.large(h, missing, lim) {
+		m.extend(now, missing, lim)
+	} else {
+		m.append(now, all, lim)
+	}
+	if uint64(len(now)) < missing {
 		return nil, nil
 	}
-	m.append(p[:missing], all, lim)
 	return p[missing:], s.complete(h, body, lim, sink)
 }
 
@@ -237,35 +253,35 @@ func (s *Stream) complete(h Header, body int, lim *Limits, sink Sink) (err error
 	return err
 }
 
-// leastRoom is from how many bytes on, of those that are held and of those that are missing, there is Room.
-const leastRoom = 32 << 10
+// leastRoom is how much must be missing for there to be Room: a read brings the beginning of the next message as well.
+const leastRoom = 16 << 10
 
 // Room returns where the next bytes of the peer may be put, for [Stream.Filled], instead of elsewhere, for [Stream.Feed],
-// which copies them there. It is nil unless much is held and much of a frame is missing, and ends with the frame at the
-// latest. It grows as what Feed holds does. It is valid until the next call of another method.
+// which copies them there: the piece of a large message that is filled now, to the end of the message at most. It is nil
+// unless much of one is missing. It is valid until the next call of another method.
 func (s *Stream) Room(lim *Limits) []byte {
 	m := s.held
-	if s.phase != traffic || m == nil || len(m.buf) < leastRoom {
+	if s.phase != traffic || m == nil {
 		return nil
 	}
 	h, ok, err := ParseHeader(m.buf[m.walked:])
-	all := uint64(m.walked+h.Len) + h.Size
-	if !ok || err != nil || all < uint64(len(m.buf)+leastRoom) {
+	if !ok || err != nil {
 		return nil
 	}
-	if cap(m.buf)-len(m.buf) < leastRoom {
-		m.grow(int(min(uint64(2*len(m.buf)), all)), lim)
+	missing := uint64(m.walked+h.Len) + h.Size - uint64(m.size())
+	if missing < leastRoom || !m.large(h, missing, lim) {
+		return nil
 	}
-	return m.buf[len(m.buf):min(uint64(cap(m.buf)), all)]
+	return m.place(missing, lim)
 }
 
 // Filled is Feed of n bytes that have been put into Room; no other method may have been called in between.
 func (s *Stream) Filled(n int, lim *Limits, sink Sink) error {
 	m := s.held
-	m.buf = m.buf[:len(m.buf)+n]
+	m.placed(n)
 	h, _, err := ParseHeader(m.buf[m.walked:])
 	body := m.walked + h.Len
-	if err == nil && uint64(len(m.buf)) == uint64(body)+h.Size {
+	if err == nil && uint64(m.size()) == uint64(body)+h.Size {
 		err = s.complete(h, body, lim, sink)
 	}
 	if err != nil {

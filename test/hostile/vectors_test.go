@@ -144,8 +144,8 @@ func TestWhatIsNotForThisPort(t *testing.T) {
 				{"a REQ", after(zmtp.REQ, request), "socket_type", "REQ"},
 			},
 			s.broker.request: {
-				{"no delimiter", after(zmtp.REQ, frame(false, "x")), "no_delimiter", "in 1 frames"},
-				{"identities alone", after(zmtp.DEALER, frame(true, "a"), frame(true, "b"), frame(false, "c")), "no_delimiter", "in 3 frames"},
+				{"no delimiter", after(zmtp.REQ, frame(false, "x")), "no_delimiter", "of 1 frames"},
+				{"identities alone", after(zmtp.DEALER, frame(true, "a"), frame(true, "b"), frame(false, "c")), "no_delimiter", "of 3 frames"},
 				{"a delimiter alone", after(zmtp.REQ, frame(false, "")), "no_delimiter", ""},
 				{"a large envelope", after(zmtp.REQ, frame(true, strings.Repeat("x", 5000)), request), "message_too_large", "an envelope of"},
 				{"a job", after(zmtp.DEALER, frame(true, sim.Broadcast), frame(false, string(job))), "no_delimiter", ""},
