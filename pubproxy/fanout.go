@@ -36,8 +36,9 @@ type fanout struct {
 	tree       tree      // subscriptions but ''
 	everything int       // minions subscribed to ''
 	sweeper    *reactor.Timer
-	swept      uint64   // the log's oldest serial at the last sweep
-	runs       []run    // of messages to write, while spread works
+	swept      uint64 // the log's oldest serial at the last sweep
+	runs       []run  // of messages to write, while spread works
+	batch      batch
 	stamp      uint32   // of the message being matched
 	at         position // its beginning
 	end        uint32   // its end in the segment
@@ -56,6 +57,15 @@ type fanout struct {
 	lost          atomic.Uint64
 	lostToLog     atomic.Uint64
 	spent         latency.Recorder
+}
+
+// batch is what minions get with one system call, while it is put together and written.
+type batch struct {
+	minions [reactor.MaxBatch]*minion
+	runs    [reactor.MaxBatch]*run
+	conns   [reactor.MaxBatch]*reactor.Conn
+	chunks  [reactor.MaxBatch][]byte
+	took    [reactor.MaxBatch]int
 }
 
 // run is what a minion gets in one write: messages that follow each other in the log and all match.
@@ -125,29 +135,26 @@ func (f *fanout) caughtUp() bool {
 
 // broadcast writes whole messages to every minion that wants all of them.
 func (f *fanout) broadcast(chunk []byte, messages uint64) {
-	var (
-		minions          [reactor.MaxBatch]*minion
-		conns            [reactor.MaxBatch]*reactor.Conn
-		took             [reactor.MaxBatch]int
-		delivered, whole uint64
-	)
+	b := &f.batch
+	var delivered, whole uint64
 	// From the end: whom fallBehind takes out of current, the last one takes the place of, and that has had its turn.
 	for left := len(f.current); left > 0; {
-		n := copy(minions[:], f.current[max(0, left-len(minions)):left])
+		n := copy(b.minions[:], f.current[max(0, left-len(b.minions)):left])
 		left -= n
-		for i, m := range minions[:n] {
-			conns[i] = m.conn
+		for i, m := range b.minions[:n] {
+			b.conns[i], b.chunks[i] = m.conn, chunk
 		}
-		f.loop.TryWriteAll(conns[:n], chunk, took[:n])
-		for i, m := range minions[:n] {
-			if took[i] == len(chunk) {
+		f.loop.TryWriteAll(b.conns[:n], b.chunks[:n], b.took[:n])
+		for i, m := range b.minions[:n] {
+			if b.took[i] == len(chunk) {
 				delivered += messages
 				whole++
 				continue
 			}
-			f.fallBehind(m, f.pos, took[i])
+			f.fallBehind(m, f.pos, b.took[i])
 		}
 	}
+	clear(b.chunks[:]) // or they keep their segment in memory
 	if delivered > 0 {
 		f.deliveries.Add(delivered)
 		f.deliveryBytes.Add(whole * uint64(len(chunk)))
@@ -166,15 +173,30 @@ func (f *fanout) spread(end uint32) {
 		f.at.offset = f.end
 		f.at.serial++
 	}
+	b, n := &f.batch, 0
 	for i := range f.runs {
-		r := &f.runs[i]
-		if r.minion != nil {
-			r.minion.run = -1
-			f.write(r)
-			r.minion = nil
+		if r := &f.runs[i]; r.minion != nil {
+			b.runs[n], b.conns[n], b.chunks[n] = r, r.minion.conn, r.bytes()
+			n++
+		}
+		if n == len(b.runs) || i == len(f.runs)-1 {
+			f.writeBatch(n)
+			n = 0
 		}
 	}
 	f.runs = f.runs[:0]
+}
+
+// writeBatch writes the first n runs of the batch, to a minion each.
+func (f *fanout) writeBatch(n int) {
+	b := &f.batch
+	f.loop.TryWriteAll(b.conns[:n], b.chunks[:n], b.took[:n])
+	for i, r := range b.runs[:n] {
+		r.minion.run = -1
+		f.written(r, b.took[i])
+		r.minion = nil
+	}
+	clear(b.chunks[:n])
 }
 
 // match is called for a minion that has a subscription to the message at hand; several times if it has several.
@@ -208,11 +230,16 @@ func (f *fanout) match(m *minion) {
 	}
 }
 
-// write sends a run and says whether all of it has gone. Otherwise the minion has a cursor now, or is closed.
-func (f *fanout) write(r *run) bool {
-	chunk := r.at.seg.data[r.at.offset:r.end]
-	n := r.minion.conn.TryWrite(chunk)
-	if n == len(chunk) {
+// bytes are the run's in the log.
+func (r *run) bytes() []byte { return r.at.seg.data[r.at.offset:r.end] }
+
+// write sends a run and says whether all of it has gone.
+func (f *fanout) write(r *run) bool { return f.written(r, r.minion.conn.TryWrite(r.bytes())) }
+
+// written takes in that n bytes of a run have gone, and says whether that is all of it. Otherwise the minion has a cursor
+// now, or is closed.
+func (f *fanout) written(r *run, n int) bool {
+	if n == len(r.bytes()) {
 		f.deliveries.Add(uint64(r.messages))
 		f.deliveryBytes.Add(uint64(n))
 		return true

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"salt-broker/internal/reactor"
 	"salt-broker/internal/zmtp"
 )
 
@@ -116,6 +117,49 @@ func TestFiltering(t *testing.T) {
 			prefixes.expect(wantPrefixes)
 			none.settle() // the PONG is the first that it hears
 		})
+	}
+}
+
+// TestTopicsOfManyInOneTurn: what goes to more minions than one system call takes comes to each whose it is, of whatever
+// size; who lags, or has left, does not shift the others.
+func TestTopicsOfManyInOneTurn(t *testing.T) {
+	master := newPublisher(t)
+	p := start(t, master.address(), func(o *Options) { o.Loops = 1 })
+	master.expect("link")
+	const many, lags, leaves = 2*reactor.MaxBatch + 22, 7, 70
+	minions := make([]*subscriber, many)
+	topic := func(i int) string { return fmt.Sprintf("minion-%03d", i) }
+	for i := range minions {
+		minions[i] = connect(t, p, 1, topic(i))
+	}
+	for range minions {
+		<-master.events
+	}
+	const flood = 16 << 20
+	master.send(message(topic(lags), 1, flood))
+	eventually(t, p, "one lags", func(s Stats) bool { return s.Behind == 1 })
+	_ = minions[leaves].nc.Close()
+	want := make([][]byte, many)
+	for round := range 3 {
+		var all []byte
+		for i := range minions {
+			msg := message(topic(i), round, 10+i)
+			want[i] = append(want[i], msg...)
+			all = append(all, msg...)
+		}
+		master.send(all)
+	}
+	for i, m := range minions {
+		switch i {
+		case leaves:
+			continue
+		case lags:
+			m.expect(message(topic(lags), 1, flood))
+		}
+		m.expect(want[i])
+	}
+	if s := p.Stats(); s.Lost != 0 {
+		t.Errorf("%d publishes are counted as lost", s.Lost)
 	}
 }
 

@@ -41,7 +41,7 @@ type Loop struct {
 	pool      pool
 	ring      *ring // nil: not yet, or not at all
 	ringed    bool  // it has been tried to make one
-	sending   []byte
+	sending   [][]byte
 	timers    timers
 	listeners []*socket
 	scratch   []byte

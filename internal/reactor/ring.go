@@ -175,27 +175,27 @@ func (r *ring) run(n int) unix.Errno {
 	return 0
 }
 
-// TryWriteAll is [Conn.TryWrite] of the same bytes to at most MaxBatch connections, each of which is there once: took[i] is
-// how much conns[i] has taken. It costs a system call for all of them, where the kernel lets it, in place of one for each.
-// Behind it whoever else waits for the core has it first: there may be many batches to come.
-func (l *Loop) TryWriteAll(conns []*Conn, p []byte, took []int) {
+// TryWriteAll is [Conn.TryWrite] of ps[i] to conns[i], at most MaxBatch connections, each of which is there once: took[i] is
+// how much it has taken. It costs a system call for all of them, where the kernel lets it, in place of one for each. Behind
+// it whoever else waits for the core has it first: there may be many batches to come.
+func (l *Loop) TryWriteAll(conns []*Conn, ps [][]byte, took []int) {
 	defer yield()
 	r := l.batches()
 	if r == nil || len(conns) < leastBatch {
 		for i, c := range conns {
-			took[i] = c.TryWrite(p)
+			took[i] = c.TryWrite(ps[i])
 		}
 		return
 	}
-	l.sending = p // the kernel is given its address: it must be in the heap, and stay
+	l.sending = ps // the kernel is given addresses: all must be in the heap, and stay
 	n := 0
 	for i, c := range conns {
 		took[i] = 0
 		r.results[i] = 0
 		switch {
-		case c.closed() || len(p) == 0:
+		case c.closed() || len(ps[i]) == 0:
 		case c.drained():
-			r.add(i, c.fd, p)
+			r.add(i, c.fd, ps[i])
 			n++
 		case !c.closed():
 			c.state |= stateShort
@@ -206,10 +206,10 @@ func (l *Loop) TryWriteAll(conns []*Conn, p []byte, took []int) {
 	for i, c := range conns {
 		switch result := r.results[i]; {
 		case result == untold, result == -int32(unix.EINTR):
-			took[i] = c.TryWrite(p)
+			took[i] = c.TryWrite(ps[i])
 		case result == 0: // it was not asked to
 		default:
-			took[i] = c.tried(p, int(max(result, 0)), unix.Errno(-min(result, 0)))
+			took[i] = c.tried(ps[i], int(max(result, 0)), unix.Errno(-min(result, 0)))
 		}
 	}
 	if broken != 0 {

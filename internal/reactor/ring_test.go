@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -31,6 +32,39 @@ func eachWay(t *testing.T, test func(t *testing.T, r *rig, l *Loop)) {
 			}
 		})
 		test(t, r, l)
+	})
+}
+
+// each is p for so many connections.
+func each(n int, p []byte) [][]byte { return slices.Repeat([][]byte{p}, n) }
+
+// Everybody gets its own, of its own length or nothing.
+func TestTryWriteAllToEachItsOwn(t *testing.T) {
+	eachWay(t, func(t *testing.T, r *rig, l *Loop) {
+		t.Helper()
+		all := sequence(0, 100*MaxBatch)
+		var conns []*Conn
+		var peers []net.Conn
+		ps := make([][]byte, MaxBatch)
+		for i := range ps {
+			c, peer := r.connect(r.probe())
+			conns, peers = append(conns, c), append(peers, peer)
+			ps[i] = all[100*i:][:i]
+		}
+		r.on(l, func() {
+			took := make([]int, len(conns))
+			l.TryWriteAll(conns, ps, took)
+			for i, n := range took {
+				if n != i {
+					t.Errorf("connection %d took %d of %d bytes", i, n, i)
+				}
+			}
+		})
+		for i, peer := range peers {
+			if !bytes.Equal(take(t, peer, i), ps[i]) {
+				t.Errorf("connection %d got something else", i)
+			}
+		}
 	})
 }
 
@@ -76,7 +110,7 @@ func TestTryWriteAll(t *testing.T) {
 					}
 				}
 				took := make([]int, len(now))
-				l.TryWriteAll(now, all[at:at+size], took)
+				l.TryWriteAll(now, each(len(now), all[at:at+size]), took)
 				for k, i := range who {
 					progress[i] += took[k]
 					lagging[i] = took[k] < size
@@ -130,7 +164,7 @@ func TestTryWriteAllToABrokenConnection(t *testing.T) {
 			_ = peers[3].Close()
 			took := make([]int, len(conns))
 			for range 1000 { // the reset is on its way
-				l.TryWriteAll(conns, []byte("x"), took)
+				l.TryWriteAll(conns, each(len(conns), []byte("x")), took)
 				if conns[3].Closed() {
 					break
 				}
@@ -175,7 +209,7 @@ func TestTryWriteAllWhenTheRingBreaks(t *testing.T) {
 	for _, text := range []string{"one", "two"} {
 		r.on(l, func() {
 			took := make([]int, len(conns))
-			l.TryWriteAll(conns, []byte(text), took)
+			l.TryWriteAll(conns, each(len(conns), []byte(text)), took)
 			for i, n := range took {
 				if n != len(text) {
 					t.Errorf("connection %d took %d bytes", i, n)
@@ -204,9 +238,9 @@ func TestTryWriteAllDoesNotAllocate(t *testing.T) {
 		}
 		r.on(l, func() {
 			took := make([]int, len(conns))
-			p := make([]byte, 100)
-			l.TryWriteAll(conns, p, took)
-			if n := testing.AllocsPerRun(100, func() { l.TryWriteAll(conns, p, took) }); n != 0 {
+			ps := each(len(conns), make([]byte, 100))
+			l.TryWriteAll(conns, ps, took)
+			if n := testing.AllocsPerRun(100, func() { l.TryWriteAll(conns, ps, took) }); n != 0 {
 				t.Errorf("%v allocations", n)
 			}
 		})
