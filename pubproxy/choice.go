@@ -9,8 +9,8 @@ type standing struct {
 	absent  bool // there has been none for MoveAfter, while there was to be one
 }
 
-// asFirst is how good the peer is that serves. One that has lost its links may be back at once, but what it has published
-// meanwhile is lost. At first nothing is, so it is waited for.
+// asFirst is how good the peer is that serves. One that has lost its links may be back at once, but what it has
+// published meanwhile is lost. At first nothing is, so it is waited for.
 func (s standing) asFirst() int {
 	switch {
 	case !s.listed, s.absent:
@@ -46,8 +46,8 @@ func (s standing) asSecond() int {
 // choose returns which peer is to serve and which is to be warm, when these two did so far; -1 is none. all are the
 // peers in the order of the list, of which one at least is listed; those that are not listed any more follow.
 //
-// The one that serves is left for the warm one when that is better and has a link. There is no other way to another one,
-// and so no way back either until it fails itself. Where none is better it stays: leaving it would help nobody.
+// The one that serves is left for the warm one when that is better and has a link. There is no other way to another
+// one, and so no way back either until it fails itself. Where none is better it stays: leaving it would help nobody.
 func choose(all []standing, first, second int) (newFirst, newSecond int) {
 	if first < 0 {
 		first = best(all, -1, -1)
@@ -68,8 +68,8 @@ func succeeds(second, first standing) bool {
 	return second.asSuccessor() > first.asFirst()
 }
 
-// best returns the peer to be kept warm beside the first: the one that is, as long as no other one is better, or else the
-// first in order of those that are best.
+// best returns the peer to be kept warm beside the first: the one that is, as long as no other one is better, or else
+// the first in order of those that are best.
 func best(all []standing, first, second int) int {
 	if second >= 0 && (second == first || !all[second].listed) {
 		second = -1

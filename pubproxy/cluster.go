@@ -9,9 +9,8 @@ import (
 
 // Each peer of a master cluster publishes the jobs that it was asked for, and all others publish them too; but each
 // encrypts for itself, so nothing that a relay can read says that two publishes are one job. One peer serves therefore:
-// what it publishes goes to minions. What a second one publishes, the warm one, is kept for a while, and follows when the
-// first fails. Minions drop a job that they have had already.
-// docs/decisions/0023-a-warm-second.rst has why.
+// what it publishes goes to minions. What a second one publishes, the warm one, is kept for a while, and follows when
+// the first fails. Minions drop a job that they have had already. docs/decisions/0023-a-warm-second.rst has why.
 
 // Defaults of the Options of a cluster.
 const (
@@ -50,8 +49,8 @@ func (p Peer) addresses() []string {
 	return p.Paths
 }
 
-// SetHealthy says whether the peer of this name answers. One that serves and does not is left for the warm one. A peer is
-// healthy until this says otherwise. It is safe from any goroutine, and of no account for a name that there is not.
+// SetHealthy says whether the peer of this name answers. One that serves and does not is left for the warm one. A peer
+// is healthy until this says otherwise. It is safe from any goroutine, and of no account for a name that there is not.
 func (p *Proxy) SetHealthy(name string, healthy bool) {
 	u := p.upstream
 	u.loop.Post(func() {
@@ -67,7 +66,8 @@ func (p *Proxy) SetHealthy(name string, healthy bool) {
 	})
 }
 
-// follow takes over which masters there are, in order. One that is not among them any more serves until another one can.
+// follow takes over which masters there are, in order. One that is not among them any more serves until another one
+// can.
 func (u *upstream) follow(listed []*feed, o Options) {
 	u.moveAfter, u.overlap = orDefault(o.MoveAfter, DefaultMoveAfter), orDefault(o.WarmOverlap, DefaultWarmOverlap)
 	u.keepFor, u.keepBytes = orDefault(o.WarmKeep, DefaultWarmKeep), orDefault(o.WarmBytes, DefaultWarmBytes)
@@ -201,7 +201,8 @@ func (f *feed) dial(wanted bool) {
 	}
 }
 
-// expect gives the peer as long to be there as one that has lost its links. Where there is one master nobody waits for it.
+// expect gives the peer as long to be there as one that has lost its links. Where there is one master nobody waits for
+// it.
 func (f *feed) expect() {
 	if f.conns == 0 && f.dialed.Load() && !f.standing.absent && len(f.upstream.feeds) > 1 {
 		f.wait(f.upstream.moveAfter)

@@ -98,8 +98,8 @@ func (p *publisher) away() {
 	p.drop()
 }
 
-// TestCluster: what the second has published follows at once when the first fails, in order, and then it goes on. There is no
-// way back.
+// TestCluster: what the second has published follows at once when the first fails, in order, and then it goes on. There
+// is no way back.
 func TestCluster(t *testing.T) {
 	for name, fail := range map[string]func(p *Proxy, first *publisher){
 		"no link":   func(_ *Proxy, first *publisher) { first.away() },
@@ -384,7 +384,8 @@ func TestClusterUnreachable(t *testing.T) {
 	roles(t, p, "a", "c")
 }
 
-// TestClusterReload: peers come and go with the configuration. The one that serves is left for another one that is there.
+// TestClusterReload: peers come and go with the configuration. The one that serves is left for another one that is
+// there.
 func TestClusterReload(t *testing.T) {
 	p, all, minion := startCluster(t, 4, nil)
 	a, b, c, d := all[0], all[1], all[2], all[3]

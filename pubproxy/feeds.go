@@ -191,8 +191,8 @@ func (f *feed) used() []*road {
 	return used
 }
 
-// links are the state of all links that are to be, and that of one that is connected, or else of the one that was last: one
-// to the peer that serves before others. Its attempts and connections are those of all.
+// links are the state of all links that are to be, and that of one that is connected, or else of the one that was last:
+// one to the peer that serves before others. Its attempts and connections are those of all.
 func (s *feeds) links() (best master.State, roads []RoadStats) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

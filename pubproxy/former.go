@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// After adds what a former proxy of the same channel has counted to s. A link's attempts and connections are counters as
-// well; everything else is what s says.
+// After adds what a former proxy of the same channel has counted to s. A link's attempts and connections are counters
+// as well; everything else is what s says.
 func (s Stats) After(former Stats) Stats {
 	s.Publishes += former.Publishes
 	s.PublishBytes += former.PublishBytes

@@ -84,8 +84,8 @@ func (k *kept) add(msg []byte, now time.Duration, limit int64) {
 	k.show()
 }
 
-// compact moves everything to the front where the next one has no room and half of that is free: each byte is moved once
-// on average.
+// compact moves everything to the front where the next one has no room and half of that is free: each byte is moved
+// once on average.
 func (k *kept) compact(more int) {
 	if len(k.bytes)+more > cap(k.bytes) && k.start >= len(k.bytes)/2 {
 		k.bytes = k.bytes[:copy(k.bytes, k.bytes[k.start:])]

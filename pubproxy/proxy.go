@@ -22,8 +22,8 @@ import (
 // maxTopicBytes is the longest prefix that a minion may subscribe to. Salt's have 40 bytes (sha1hex of a minion's id).
 const maxTopicBytes = 4096
 
-// All prefixes of a minion together may have usualTopicBytes for each that max_subscriptions allows, and topicRoom more:
-// a hundred thousand of the longest would take half a gigabyte.
+// All prefixes of a minion together may have usualTopicBytes for each that max_subscriptions allows, and topicRoom
+// more: a hundred thousand of the longest would take half a gigabyte.
 const (
 	usualTopicBytes = 64
 	topicRoom       = 64 << 10
@@ -39,37 +39,38 @@ type Options struct {
 	KeepAlive reactor.KeepAlive
 	// HandshakeTimeout is how long a minion may take to say READY.
 	HandshakeTimeout time.Duration
-	// MaxConnections is how many connections from minions there may be, and MaxPerAddress how many from one address; 0: any
-	// number.
+	// MaxConnections is how many connections from minions there may be, and MaxPerAddress how many from one address; 0:
+	// any number.
 	MaxConnections, MaxPerAddress int
 	// Allow and Deny are who may connect and who may not. Deny wins; an empty Allow is everybody.
 	Allow, Deny []netip.Prefix
-	// HeartbeatInterval and HeartbeatTimeout are when a silent peer on either side is sent a PING, and how long after that
-	// it is given up (Salt: zmq_heartbeat_ivl, zmq_heartbeat_timeout). Interval 0: never.
+	// HeartbeatInterval and HeartbeatTimeout are when a silent peer on either side is sent a PING, and how long after
+	// that it is given up (Salt: zmq_heartbeat_ivl, zmq_heartbeat_timeout). Interval 0: never.
 	HeartbeatInterval, HeartbeatTimeout time.Duration
 	// Master is where and how to reach the master. SocketType is set here.
 	Master master.Options
-	// Paths are the addresses of the master's publish port where it has several, each with a link of its own; empty: the one
-	// in Master. Publishes are taken over all of them at once, and each goes out once, in the master's order.
+	// Paths are the addresses of the master's publish port where it has several, each with a link of its own; empty:
+	// the one in Master. Publishes are taken over all of them at once, and each goes out once, in the master's order.
 	Paths []string
-	// Masters are the peers of a master cluster, in order, instead of Master and Paths: at least one. One of them serves, the
-	// first in order that is well, and as long as it is. The next one is kept warm. See Proxy.SetHealthy.
+	// Masters are the peers of a master cluster, in order, instead of Master and Paths: at least one. One of them
+	// serves, the first in order that is well, and as long as it is. The next one is kept warm. See Proxy.SetHealthy.
 	Masters []Peer
-	// MoveAfter is how long a peer that has no link is waited for: the first one at the start; one that has lost its links,
-	// where the warm one is not healthy; and the warm one, until another is dialed. 0: DefaultMoveAfter.
+	// MoveAfter is how long a peer that has no link is waited for: the first one at the start; one that has lost its
+	// links, where the warm one is not healthy; and the warm one, until another is dialed. 0: DefaultMoveAfter.
 	MoveAfter time.Duration
-	// WarmOverlap is for how long before the last publish of the peer that serves the publishes of the warm one follow when
-	// that fails: more than the one may be behind the other. 0: DefaultWarmOverlap.
+	// WarmOverlap is for how long before the last publish of the peer that serves the publishes of the warm one follow
+	// when that fails: more than the one may be behind the other. 0: DefaultWarmOverlap.
 	WarmOverlap time.Duration
-	// WarmKeep is how long a publish of the warm peer is kept at most. It should be more than it takes to see that a master
-	// publishes nothing any more. 0: DefaultWarmKeep.
+	// WarmKeep is how long a publish of the warm peer is kept at most. It should be more than it takes to see that a
+	// master publishes nothing any more. 0: DefaultWarmKeep.
 	WarmKeep time.Duration
 	// WarmBytes is how much of what the warm peer publishes is kept. 0: DefaultWarmBytes.
 	WarmBytes int64
 	// Hold is how long a publish of a path that has returned may wait for what a slower path still carries.
 	Hold time.Duration
-	// Keep runs what keeps a link to the master connected until ctx ends, and again when it fails, so that minions notice
-	// nothing of it. name is for the log. Its error ends the proxy. nil: it is run once, and its error ends the proxy.
+	// Keep runs what keeps a link to the master connected until ctx ends, and again when it fails, so that minions
+	// notice nothing of it. name is for the log. Its error ends the proxy. nil: it is run once, and its error ends the
+	// proxy.
 	Keep func(ctx context.Context, name string, link func(ctx context.Context) error) error
 	// Loops is the number of event loops.
 	Loops int
@@ -83,11 +84,11 @@ type Options struct {
 	MaxMessage int64
 	// MaxSubscriptions is how many prefixes a minion may subscribe to. A broker has one for each minion behind it.
 	MaxSubscriptions int
-	// Buffers bounds what all connections together have in memory beside the log, with those of whatever shares it; nil:
-	// nothing does.
+	// Buffers bounds what all connections together have in memory beside the log, with those of whatever shares it;
+	// nil: nothing does.
 	Buffers *buffers.Budget
-	// CloseOnMasterLoss shuts the port and sends the minions away when there has been no link for MasterLossAfter, until
-	// there is one again (on_master_loss, on_master_loss_after).
+	// CloseOnMasterLoss shuts the port and sends the minions away when there has been no link for MasterLossAfter,
+	// until there is one again (on_master_loss, on_master_loss_after).
 	CloseOnMasterLoss bool
 	MasterLossAfter   time.Duration
 	// Log gets lines about the link and about peers.
@@ -131,8 +132,8 @@ type Stats struct {
 	Switches      uint64       // how often another peer began to serve
 	Loops         []reactor.LoopStats
 
-	// FanOut is how long it took from a publish's arrival until it was written to all minions of a loop that did not lag:
-	// each publish counts once for each loop that has minions.
+	// FanOut is how long it took from a publish's arrival until it was written to all minions of a loop that did not
+	// lag: each publish counts once for each loop that has minions.
 	FanOut latency.Histogram
 }
 

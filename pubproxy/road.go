@@ -124,8 +124,8 @@ func (r *road) tidy() {
 	r.order = order
 }
 
-// news appends what the master has to know of a prefix. It is a message, which is the form of ZMTP 3.0 that every master
-// takes: the handshake said 3.0 for us.
+// news appends what the master has to know of a prefix. It is a message, which is the form of ZMTP 3.0 that every
+// master takes: the handshake said 3.0 for us.
 func (r *road) news(dst []byte, topic string) []byte {
 	return zmtp.AppendSubscription(dst, []byte(topic), r.feed.upstream.union[topic] == 0)
 }
@@ -145,8 +145,8 @@ func (r *road) pause(full bool) {
 	}
 }
 
-// tell sends the master what it does not know yet, once a turn, as much of it as does not keep others waiting. What comes
-// and goes in a turn, or while the master does not read, it does not hear of, and the link does not end for it.
+// tell sends the master what it does not know yet, once a turn, as much of it as does not keep others waiting. What
+// comes and goes in a turn, or while the master does not read, it does not hear of, and the link does not end for it.
 func (r *road) tell() {
 	r.telling = false
 	if r.conn == nil || r.conn.Closed() || len(r.untold) == 0 {

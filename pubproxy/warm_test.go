@@ -22,9 +22,9 @@ func (h *heard) job(minion int, j sim.Job) {
 	h.all[minion] = append(h.all[minion], j)
 }
 
-// TestClusterOfMasters has masters publish the same jobs in a stream, the second later than the first or before it, and the
-// first one killed, or mute, in the middle. Each minion gets each job that the second has published, at least once; what comes
-// from one master comes in its order; and when the second one has begun nothing comes from the first.
+// TestClusterOfMasters has masters publish the same jobs in a stream, the second later than the first or before it, and
+// the first one killed, or mute, in the middle. Each minion gets each job that the second has published, at least once;
+// what comes from one master comes in its order; and when the second one has begun nothing comes from the first.
 func TestClusterOfMasters(t *testing.T) {
 	const minions, jobs, middle = 20, 600, 300
 	for _, procs := range []int{1, 4} {

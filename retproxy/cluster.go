@@ -14,16 +14,16 @@ import (
 	"salt-broker/internal/zmtp"
 )
 
-// The peers of a master cluster share minions' keys and jobs, but not the keys of their sessions. So a minion stays with
-// its peer: the one that scores highest for it of those that serve (rendezvous hashing). When a peer goes, its own minions
-// are spread over the others, and nobody else moves; when it is back they go back. Nothing is remembered, so two brokers
-// for one address, and a broker that has been started anew, send a minion to the same peer.
+// The peers of a master cluster share minions' keys and jobs, but not the keys of their sessions. So a minion stays
+// with its peer: the one that scores highest for it of those that serve (rendezvous hashing). When a peer goes, its own
+// minions are spread over the others, and nobody else moves; when it is back they go back. Nothing is remembered, so
+// two brokers for one address, and a broker that has been started anew, send a minion to the same peer.
 // docs/decisions/0021-peers-of-a-cluster.rst has why.
 
 // Peer is a master of a cluster.
 type Peer struct {
-	// Name tells it from the others, in the log and for SetHealthy. Minions are spread by it, so all brokers should have
-	// the same names; in which order does not matter. No two have the same.
+	// Name tells it from the others, in the log and for SetHealthy. Minions are spread by it, so all brokers should
+	// have the same names; in which order does not matter. No two have the same.
 	Name string
 	// Master is where and how to reach it. SocketType is set here.
 	Master master.Options
@@ -62,7 +62,8 @@ func newMember(p *Proxy, peer Peer, o Options) *member {
 }
 
 // SetHealthy says whether the peer of this name answers. Requests that wait for one that does not are moved to others;
-// those that it has already are not sent again. A peer is healthy until this says otherwise. It is safe from any goroutine.
+// those that it has already are not sent again. A peer is healthy until this says otherwise. It is safe from any
+// goroutine.
 func (p *Proxy) SetHealthy(name string, healthy bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -144,8 +145,9 @@ func combined(a, b uint64) uint64 {
 }
 
 // keyOf is what the requests of one minion have in common: its id where a request has that in the clear. Else it is the
-// address of the connection and, if a broker below has sent the request, the identity that was given to the minion's own
-// connection, the last one of the envelope. The bottom broker's routing frame has the place in it too, which changes.
+// address of the connection and, if a broker below has sent the request, the identity that was given to the minion's
+// own connection, the last one of the envelope. The bottom broker's routing frame has the place in it too, which
+// changes.
 func (m *minion) keyOf(msg message) uint64 {
 	var identity []byte
 	rest := msg.head
@@ -219,8 +221,8 @@ func (l *lane) links() iter.Seq[*link] {
 	}
 }
 
-// abandon moves what waits for the master to others, if any serves. Those in the queue go first, in their order; then what
-// is beyond its minion's share.
+// abandon moves what waits for the master to others, if any serves. Those in the queue go first, in their order; then
+// what is beyond its minion's share.
 func (w *way) abandon() {
 	l := w.lane
 	if l.only == w || w.waiting.Load() == 0 {
@@ -264,8 +266,8 @@ func (l *lane) move(r *request) (to *way) {
 	return to
 }
 
-// abandon moves those of the minion's requests that still wait for a way, and puts what is in no queue into one, as far as
-// the minion's shares allow.
+// abandon moves those of the minion's requests that still wait for a way, and puts what is in no queue into one, as far
+// as the minion's shares allow.
 func (m *minion) abandon(w *way) {
 	for r := m.first; r != nil; r = r.after {
 		if r.link.way == w && !r.queued {

@@ -99,8 +99,8 @@ func (b *broker) hear(o *master.Options, peer string) {
 	o.Changed, o.Herald = b.masters.Nudge, b.links.to(peer)
 }
 
-// spareTime is how long replies that are due may hold up the other requests when a good master, or a good path, is left for
-// a better one. One of them may be lost.
+// spareTime is how long replies that are due may hold up the other requests when a good master, or a good path, is left
+// for a better one. One of them may be lost.
 const spareTime = 5 * time.Second
 
 // turnTo has both channels at once do what the watch says.

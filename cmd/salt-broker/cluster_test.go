@@ -167,8 +167,8 @@ func (c *peersOf) peers(t *testing.T, n int) {
 }
 
 // TestCluster: minions are spread over the peers of a cluster and each stays with its own. One that is killed loses its
-// minions to the others, and nobody else moves; publishes go on from another one, and whoever asks meanwhile gets an answer.
-// When it is back it gets its minions back.
+// minions to the others, and nobody else moves; publishes go on from another one, and whoever asks meanwhile gets an
+// answer. When it is back it gets its minions back.
 func TestCluster(t *testing.T) {
 	t.Parallel()
 	c := startPeers(t, nil, sim.MinionsOptions{Count: 90, Timeout: 2 * time.Second, KeepOnTimeout: true, Insist: true})
@@ -210,8 +210,8 @@ func TestCluster(t *testing.T) {
 	c.unharmed(t)
 }
 
-// TestPublishesOfACluster: all peers publish the same jobs. When the one dies that they come from, minions miss none of them:
-// what another one has published meanwhile follows.
+// TestPublishesOfACluster: all peers publish the same jobs. When the one dies that they come from, minions miss none of
+// them: what another one has published meanwhile follows.
 func TestPublishesOfACluster(t *testing.T) {
 	t.Parallel()
 	const count, every = 30, 10 * time.Millisecond
@@ -282,8 +282,8 @@ func TestPublishesOfACluster(t *testing.T) {
 	says(t, "status", stdout, "B is up for ", ", publishes come from it, ", ", its publishes are kept, ")
 }
 
-// TestRequestsAtAKilledPeer: what a peer had when it died is not sent to another one; what waited for it in the broker is,
-// and all of that is answered.
+// TestRequestsAtAKilledPeer: what a peer had when it died is not sent to another one; what waited for it in the broker
+// is, and all of that is answered.
 func TestRequestsAtAKilledPeer(t *testing.T) {
 	t.Parallel()
 	const minions, there = 60, 5
@@ -319,8 +319,8 @@ func TestRequestsAtAKilledPeer(t *testing.T) {
 	c.unharmed(t)
 }
 
-// TestReloadOfPeers: one that is taken out of the list answers what it has, and loses its minions to the others; one that is
-// put in gets its own. Nobody else moves, and no minion is cut off.
+// TestReloadOfPeers: one that is taken out of the list answers what it has, and loses its minions to the others; one
+// that is put in gets its own. Nobody else moves, and no minion is cut off.
 func TestReloadOfPeers(t *testing.T) {
 	t.Parallel()
 	c := startPeers(t, func(master int, o *sim.MasterOptions) {

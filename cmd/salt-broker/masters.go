@@ -62,8 +62,8 @@ type told[S any] interface {
 	SetHealthy(peer string, healthy bool)
 }
 
-// heed has a channel do what the watch says: the proxy that it has, and each one after it, which knows of no peer that it is
-// down until it is told.
+// heed has a channel do what the watch says: the proxy that it has, and each one after it, which knows of no peer that
+// it is down until it is told.
 func heed[S supervise.Counted[S], P told[S]](channel *supervise.Channel[S, P], apply func(P), peers []masters.Peer) {
 	channel.Apply(func(p P) {
 		apply(p)

@@ -149,8 +149,8 @@ func (h *ha) answered(t *testing.T) time.Duration {
 	return time.Since(began)
 }
 
-// unharmed says what must be so whatever has happened to masters: minions are still there, and no request came twice. What a
-// master publishes while another one serves is missed.
+// unharmed says what must be so whatever has happened to masters: minions are still there, and no request came twice.
+// What a master publishes while another one serves is missed.
 func (h *ha) unharmed(t *testing.T) {
 	t.Helper()
 	s := h.minions.Stats()
@@ -164,8 +164,8 @@ func (h *ha) unharmed(t *testing.T) {
 	}
 }
 
-// TestMasterIsKilled: the second one serves within two seconds of the first one's death, for publishes and for requests,
-// those that came meanwhile among them. Minions stay connected. When the first one is back it stays a spare.
+// TestMasterIsKilled: the second one serves within two seconds of the first one's death, for publishes and for
+// requests, those that came meanwhile among them. Minions stay connected. When the first one is back it stays a spare.
 func TestMasterIsKilled(t *testing.T) {
 	t.Parallel()
 	h := startHA(t, sim.MinionsOptions{Count: 50})
@@ -204,8 +204,8 @@ func TestMasterIsKilled(t *testing.T) {
 	h.unharmed(t)
 }
 
-// TestMasterGoesMute: a master that takes connections and requests, and answers none, is left within its time-outs, long
-// before the next probe is due.
+// TestMasterGoesMute: a master that takes connections and requests, and answers none, is left within its time-outs,
+// long before the next probe is due.
 func TestMasterGoesMute(t *testing.T) {
 	t.Parallel()
 	h := startHA(t, sim.MinionsOptions{Count: 50, Timeout: time.Second, Insist: true}, "master_alive_interval: 3600", "master_alive_timeout: 1")
@@ -215,8 +215,8 @@ func TestMasterGoesMute(t *testing.T) {
 	h.masters[0].Mute(true)
 	took := h.answered(t)
 	t.Logf("all are answered %v after the master went mute", took)
-	// Two seconds at most until it is noticed, three probes of a second each and 0.3 s between, a request that was under way
-	// for a second, and more than another one for this machine.
+	// Two seconds at most until it is noticed, three probes of a second each and 0.3 s between, a request that was
+	// under way for a second, and more than another one for this machine.
 	if took > 8*time.Second+stood.Sum() {
 		t.Errorf("all were answered after %v", took)
 	}
@@ -225,8 +225,8 @@ func TestMasterGoesMute(t *testing.T) {
 	h.unharmed(t)
 }
 
-// TestFailback: the first one gets the minions back when it has been healthy for a while, and not sooner. What is asked all
-// the while is answered by the one or by the other: a master that is well is left when it owes nothing any more.
+// TestFailback: the first one gets the minions back when it has been healthy for a while, and not sooner. What is asked
+// all the while is answered by the one or by the other: a master that is well is left when it owes nothing any more.
 func TestFailback(t *testing.T) {
 	t.Parallel()
 	h := startHAOf(t, func(_ int, o *sim.MasterOptions) {
@@ -344,7 +344,8 @@ func TestRequestsAtAKilledMaster(t *testing.T) {
 	h.unharmed(t)
 }
 
-// TestMasterWithAnotherKey: the log says so when minions authenticate at the second master, with what salt-key shows there.
+// TestMasterWithAnotherKey: the log says so when minions authenticate at the second master, with what salt-key shows
+// there.
 func TestMasterWithAnotherKey(t *testing.T) {
 	t.Parallel()
 	keys := []string{"-\nfirst\n-\n", "-\nsecond\n-\n"}
@@ -383,8 +384,8 @@ func TestMasterWithAnotherKey(t *testing.T) {
 		"component=masters key=%s key_before=%s master=127.0.0.2:%d master_before=127.0.0.1:%d\n", fingerprint("second\n"), fingerprint("first\n"), port, port), h.process.ended)
 }
 
-// TestMastersComeAndGo: under load, with master_failback, each of the two masters is killed in turn and comes back. Nothing is
-// doubled, damaged or sent twice, no minion is cut off, and in the end everybody is answered.
+// TestMastersComeAndGo: under load, with master_failback, each of the two masters is killed in turn and comes back.
+// Nothing is doubled, damaged or sent twice, no minion is cut off, and in the end everybody is answered.
 func TestMastersComeAndGo(t *testing.T) {
 	t.Parallel()
 	const minions, rounds = 60, 2

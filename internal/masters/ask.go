@@ -16,15 +16,16 @@ import (
 // maxAnswer is the largest answer that is read, in bytes. That to a ping has some ten.
 const maxAnswer = 64 << 10
 
-// silence is an error of a master that says nothing, in contrast to one that refuses, hangs up or says something else. Who
-// answers others meanwhile is busy, and not dead.
+// silence is an error of a master that says nothing, in contrast to one that refuses, hangs up or says something else.
+// Who answers others meanwhile is busy, and not dead.
 type silence struct{ error }
 
 func (s silence) Unwrap() error { return s.error }
 
 // ask is one probe: a handshake with the publish port, and a ping at the request port. o is how the master is reached;
-// timeout is for each step: to connect and to shake hands, with either port, and to answer. There are five and more round
-// trips in all of them, and a master far away is not down. took is how long the ping's answer took; of no use with an error.
+// timeout is for each step: to connect and to shake hands, with either port, and to answer. There are five and more
+// round trips in all of them, and a master far away is not down. took is how long the ping's answer took; of no use
+// with an error.
 func ask(ctx context.Context, o master.Options, p Path, timeout time.Duration) (took time.Duration, err error) {
 	o.DialTimeout, o.HandshakeTimeout, o.Log, o.Changed = timeout, timeout, nil, nil
 

@@ -128,8 +128,8 @@ func reply(body []byte) []byte {
 	return zmtp.AppendFrame(zmtp.AppendFrame(nil, true, nil), false, body)
 }
 
-// A master whose workers live is good; everything else has a reason that an operator understands. Only silence is excused
-// by what it answers others.
+// A master whose workers live is good; everything else has a reason that an operator understands. Only silence is
+// excused by what it answers others.
 func TestAsk(t *testing.T) {
 	t.Parallel()
 	_, path := startMaster(t, sim.MasterOptions{})
@@ -202,8 +202,8 @@ func TestAsk(t *testing.T) {
 	}
 }
 
-// A way on which all of a probe takes longer than the time-out, and no step does, leads to a master that is up. Of that time
-// only the answer's counts.
+// A way on which all of a probe takes longer than the time-out, and no step does, leads to a master that is up. Of that
+// time only the answer's counts.
 func TestAskFarAway(t *testing.T) {
 	t.Parallel()
 	const late, timeout = 600 * time.Millisecond, 2 * time.Second // late in each direction; the rest is for a busy machine

@@ -31,11 +31,11 @@ type candidate struct {
 // choice is which master serves: the first of the list that is up, at first, and then the one that serves as long as it
 // is not down. It has no clock and does nothing by itself.
 //
-// When the one that serves goes down, the first that is up beyond doubt follows it. When none is it stays: leaving it would help
-// nobody, its links go on dialing, and minions that are still answered by it go on being answered.
+// When the one that serves goes down, the first that is up beyond doubt follows it. When none is it stays: leaving it
+// would help nobody, its links go on dialing, and minions that are still answered by it go on being answered.
 //
-// With failback an earlier one gets its place back when it has been up for its hold. A master that goes down again within
-// an hour has its hold doubled, up to an hour, so one that comes and goes does not drag the minions along.
+// With failback an earlier one gets its place back when it has been up for its hold. A master that goes down again
+// within an hour has its hold doubled, up to an hour, so one that comes and goes does not drag the minions along.
 type choice struct {
 	candidates []candidate // in order
 	serving    int

@@ -107,8 +107,8 @@ func TestDoubt(t *testing.T) {
 	}
 }
 
-// TestFlapping: a first master that is up for five minutes and down for ten seconds, for a day. Without a growing hold it
-// would move the minions twice each time, some 550 times.
+// TestFlapping: a first master that is up for five minutes and down for ten seconds, for a day. Without a growing hold
+// it would move the minions twice each time, some 550 times.
 func TestFlapping(t *testing.T) {
 	c := choice{candidates: make([]candidate, 2), failback: true, hold: time.Minute}
 	now := time.Unix(0, 0)

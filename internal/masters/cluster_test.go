@@ -94,8 +94,8 @@ func TestPeersAreGoodUntilAsked(t *testing.T) {
 	})
 }
 
-// A peer that is too busy for a probe is not dead as long as it answers others itself: what another one answers is of no
-// account.
+// A peer that is too busy for a probe is not dead as long as it answers others itself: what another one answers is of
+// no account.
 func TestBusyPeer(t *testing.T) {
 	inWorld(t, cluster("a", "b", "c"), nil, func(w *world) {
 		w.after(time.Second, "a")
@@ -123,7 +123,8 @@ func TestNamelessPeer(t *testing.T) {
 	})
 }
 
-// Requests at a peer that answers none of them have it asked, however much the others answer, and long before the next probe.
+// Requests at a peer that answers none of them have it asked, however much the others answer, and long before the next
+// probe.
 func TestMutePeerWithRequests(t *testing.T) {
 	o := cluster("a", "b")
 	o.Interval = time.Hour

@@ -16,8 +16,8 @@ const (
 func (h Health) String() string { return [...]string{"unknown", "up", "down"}[h] }
 
 const (
-	// rise and fall are how many answers in a row make a master that is down up, and the other way round. The first answer
-	// ever decides alone.
+	// rise and fall are how many answers in a row make a master that is down up, and the other way round. The first
+	// answer ever decides alone.
 	rise = 2
 	fall = 3
 )

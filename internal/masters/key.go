@@ -10,8 +10,8 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// fingerprint is that of a public key in PEM, as `salt-key -F master` shows it: SHA-256 of its lines but the first and the
-// last (Salt: salt.utils.crypt.pem_finger).
+// fingerprint is that of a public key in PEM, as `salt-key -F master` shows it: SHA-256 of its lines but the first and
+// the last (Salt: salt.utils.crypt.pem_finger).
 func fingerprint(pem []byte) string {
 	var lines [][]byte
 	for line := range bytes.Lines(pem) {
@@ -37,12 +37,12 @@ type keys struct {
 	from string            // its address
 }
 
-// KeySeen is told of a public key, in PEM, that the master at this address (of its request port) has shown to a minion. It
-// is safe from any goroutine. It takes hundreds of nanoseconds and a lock, so who calls it for every reply should see
-// first whether the key is the same as the last time.
+// KeySeen is told of a public key, in PEM, that the master at this address (of its request port) has shown to a minion.
+// It is safe from any goroutine. It takes hundreds of nanoseconds and a lock, so who calls it for every reply should
+// see first whether the key is the same as the last time.
 //
-// Minions refuse a master with another key than the one they know, unless that is signed (master_sign_pubkey), so another
-// key than the one before is said loudly: once for each change.
+// Minions refuse a master with another key than the one they know, unless that is signed (master_sign_pubkey), so
+// another key than the one before is said loudly: once for each change.
 func (w *Watch) KeySeen(address string, pem []byte) {
 	finger := fingerprint(pem)
 	w.mu.Lock()

@@ -28,7 +28,8 @@ type MasterState struct {
 	Serving bool
 	Health  Health
 	Since   time.Time // when Health became what it is; zero: it never did
-	// Key is the fingerprint of its public key, as `salt-key -F master` shows it; "" while no reply has carried it past.
+	// Key is the fingerprint of its public key, as `salt-key -F master` shows it; "" while no reply has carried it
+	// past.
 	Key   string
 	Paths []PathState
 }
@@ -42,8 +43,8 @@ type PathState struct {
 	Requests bool
 	// Probes and Failures count since the path was configured.
 	Probes, Failures uint64
-	// Latency is how long the last good answer to a ping took, or was waited for in vain while the master answered others; 0:
-	// there was none.
+	// Latency is how long the last good answer to a ping took, or was waited for in vain while the master answered
+	// others; 0: there was none.
 	Latency time.Duration
 	// LastError is why the last probe that failed did; nil: none did. It stays when the master is back.
 	LastError error
@@ -72,7 +73,8 @@ func (w *Watch) State() State {
 	return s
 }
 
-// moved notes that another master serves, and tells the operator. trouble is when it began to look bad for the one before.
+// moved notes that another master serves, and tells the operator. trouble is when it began to look bad for the one
+// before.
 func (w *Watch) moved(from, to Master, why Reason, trouble time.Time) {
 	now := time.Now()
 	w.moves[why]++

@@ -3,8 +3,8 @@ package masters
 import "time"
 
 const (
-	// clearly and atLeast are by how much another path must be quicker than the one that requests take, as a part of the
-	// latter's latency and as a time: to move costs a dial, and what is measured over a busy path goes up and down.
+	// clearly and atLeast are by how much another path must be quicker than the one that requests take, as a part of
+	// the latter's latency and as a time: to move costs a dial, and what is measured over a busy path goes up and down.
 	clearly = 3 // two thirds of it at most
 	atLeast = 5 * time.Millisecond
 	// convinced is how often in a row that must be found.
@@ -20,9 +20,9 @@ type route struct {
 	found int // how often in a row that was found
 }
 
-// decide looks at the paths after one of them has been measured, and says whether requests take another one from now on,
-// and whether because theirs has failed. One that is down is left at once for the quickest that is up beyond doubt. One
-// that is up is left for one that has been clearly quicker several times in a row.
+// decide looks at the paths after one of them has been measured, and says whether requests take another one from now
+// on, and whether because theirs has failed. One that is down is left at once for the quickest that is up beyond doubt.
+// One that is up is left for one that has been clearly quicker several times in a row.
 func (r *route) decide(paths []*path, measured int) (moved, failed bool) {
 	best := -1
 	for i, p := range paths {

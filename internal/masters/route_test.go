@@ -69,8 +69,8 @@ func TestSilenceOfAnotherPath(t *testing.T) {
 	})
 }
 
-// A path on which the answer to a ping comes too late is slow, although the master answers others: it is left for one that is
-// quicker than the time-out, and what is due by the old one may come.
+// A path on which the answer to a ping comes too late is slow, although the master answers others: it is left for one
+// that is quicker than the time-out, and what is due by the old one may come.
 func TestRouteTooSlowForAProbe(t *testing.T) {
 	inWorld(t, failover("a+b"), nil, func(w *world) {
 		w.slow(20*time.Millisecond, "b")
@@ -89,8 +89,8 @@ func TestRouteTooSlowForAProbe(t *testing.T) {
 	})
 }
 
-// A path that becomes slow is left when another one is clearly quicker, and not for a moment's weakness; what is due by the
-// old one may come. There is no going to and fro between two that are much the same.
+// A path that becomes slow is left when another one is clearly quicker, and not for a moment's weakness; what is due by
+// the old one may come. There is no going to and fro between two that are much the same.
 func TestRouteThatDegrades(t *testing.T) {
 	inWorld(t, failover("a+b"), nil, func(w *world) {
 		w.slow(20*time.Millisecond, "a")

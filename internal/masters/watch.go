@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// again is the pause before an answer that speaks against what is known is checked, and the least between two probes of
-	// one path.
+	// again is the pause before an answer that speaks against what is known is checked, and the least between two
+	// probes of one path.
 	again = 300 * time.Millisecond
 	// eager is how often all are asked while none is up.
 	eager = 2 * time.Second
@@ -43,16 +43,18 @@ type Options struct {
 	// Masters are the list, in order; at least one. Without Failover the first one serves, whatever becomes of it.
 	Masters  []Master
 	Failover bool
-	// Cluster says that the masters are the peers of one cluster, of which none is preferred: see Serving.Peers. It goes
-	// without Failover.
+	// Cluster says that the masters are the peers of one cluster, of which none is preferred: see Serving.Peers. It
+	// goes without Failover.
 	Cluster bool
-	// Random has the list shuffled once, with Failover or Cluster (Salt: random_master); with Failback the first one stays the first, as with Salt.
+	// Random has the list shuffled once, with Failover or Cluster (Salt: random_master); with Failback the first one
+	// stays the first, as with Salt.
 	Random bool
 	// Failback gives an earlier master its place back when it has been up for FailbackAfter (Salt: master_failback,
 	// master_failback_interval).
 	Failback      bool
 	FailbackAfter time.Duration
-	// Interval is how often each path is asked; 0: never (Salt: master_alive_interval). Timeout is for each step of a probe.
+	// Interval is how often each path is asked; 0: never (Salt: master_alive_interval). Timeout is for each step of a
+	// probe.
 	Interval, Timeout time.Duration
 	// Dial is how masters are reached: source address, keepalive. The rest is set here.
 	Dial master.Options
@@ -62,7 +64,8 @@ type Options struct {
 type Traffic struct {
 	// Replies counts what it has answered to anybody. While it grows, the master is not dead, only busy.
 	Replies uint64
-	// InFlight is how many requests are at the master now. When nothing is answered to them, it is asked whether it lives.
+	// InFlight is how many requests are at the master now. When nothing is answered to them, it is asked whether it
+	// lives.
 	InFlight int
 	// Linked says that all links to it are there. Then it is of no account that its name does not resolve.
 	Linked bool
@@ -70,7 +73,8 @@ type Traffic struct {
 
 // Serving says which masters serve.
 type Serving struct {
-	// Master is the one: the first of its paths is that which requests are to take. It says nothing where there are Peers.
+	// Master is the one: the first of its paths is that which requests are to take. It says nothing where there are
+	// Peers.
 	Master Master
 	// Peers are all masters, in the order of the list, where they are the peers of a cluster; else nil.
 	Peers []Peer
@@ -110,9 +114,9 @@ type path struct {
 	wake chan struct{} // has room for one: it is to be asked at once
 }
 
-// New makes a Watch that does nothing until Live is called. serve is told which masters are to serve, and how, when that
-// changes, and with every Apply. Calls follow each other, and it must neither wait nor call the Watch. traffic is asked for a
-// master that serves, by its name, from any goroutine.
+// New makes a Watch that does nothing until Live is called. serve is told which masters are to serve, and how, when
+// that changes, and with every Apply. Calls follow each other, and it must neither wait nor call the Watch. traffic is
+// asked for a master that serves, by its name, from any goroutine.
 func New(o Options, log logrus.FieldLogger, serve func(s Serving), traffic func(master string) Traffic) *Watch {
 	w := &Watch{
 		log: log, serve: serve, traffic: traffic, ask: ask,
@@ -144,8 +148,8 @@ func (w *Watch) serves(i int) bool { return w.options.Cluster || i == w.choice.s
 
 func (w *Watch) routed(i int) Master { return w.options.Masters[i].by(w.routes[i].path) }
 
-// Apply has the watch follow other options while it runs. The master that serves goes on serving as long as it is in the
-// list; what is known of those that stay is kept. It is safe from any goroutine.
+// Apply has the watch follow other options while it runs. The master that serves goes on serving as long as it is in
+// the list; what is known of those that stay is kept. It is safe from any goroutine.
 func (w *Watch) Apply(o Options) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -188,8 +192,8 @@ func (w *Watch) adopt(o Options, serving *Master) {
 	}
 }
 
-// order is the list as it holds: as it is, or shuffled. Those that were there keep their order in a shuffled list, so it is
-// shuffled once.
+// order is the list as it holds: as it is, or shuffled. Those that were there keep their order in a shuffled list, so
+// it is shuffled once.
 func order(o Options, before []Master) []Master {
 	list := slices.Clone(o.Masters)
 	if !o.Random || !o.Failover && !o.Cluster {
@@ -278,8 +282,8 @@ func (w *Watch) wake() {
 	}
 }
 
-// attend has all masters asked when requests are at one and it has answered nothing for a time-out: on a broker with minions
-// one that has gone mute is found long before the next probe is due.
+// attend has all masters asked when requests are at one and it has answered nothing for a time-out: on a broker with
+// minions one that has gone mute is found long before the next probe is due.
 func (w *Watch) attend(ctx context.Context, timeout time.Duration) {
 	ticker := time.NewTicker(look)
 	defer ticker.Stop()
@@ -360,8 +364,8 @@ type excuses struct {
 	name    bool // that does not resolve: it is connected
 }
 
-// apply makes of an answer that is excused one that took as long as it was waited for: the master lives, and another path
-// that is quicker than that is the better one. Of a name that does not resolve nothing is known of the path.
+// apply makes of an answer that is excused one that took as long as it was waited for: the master lives, and another
+// path that is quicker than that is the better one. Of a name that does not resolve nothing is known of the path.
 func (e excuses) apply(took time.Duration, err error, timeout time.Duration) (time.Duration, error) {
 	switch {
 	case e.silence && errors.As(err, new(silence)):

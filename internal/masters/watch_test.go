@@ -249,8 +249,8 @@ func TestMute(t *testing.T) {
 	})
 }
 
-// With requests at the master that nobody answers it does not take until the next probe is due. Requests that are answered,
-// however slowly, have nobody asked.
+// With requests at the master that nobody answers it does not take until the next probe is due. Requests that are
+// answered, however slowly, have nobody asked.
 func TestMuteWithRequests(t *testing.T) {
 	o := failover("a", "b")
 	o.Interval = time.Hour
@@ -307,8 +307,8 @@ func TestMuteSinceLongBefore(t *testing.T) {
 	})
 }
 
-// A master that is too busy for a probe is not dead as long as it answers others. It is only the one that serves for which
-// that counts, and only silence that it excuses.
+// A master that is too busy for a probe is not dead as long as it answers others. It is only the one that serves for
+// which that counts, and only silence that it excuses.
 func TestBusy(t *testing.T) {
 	inWorld(t, failover("a", "b"), nil, func(w *world) {
 		w.become(mute, "a", "b")
@@ -324,8 +324,8 @@ func TestBusy(t *testing.T) {
 	})
 }
 
-// A name server that is gone says nothing about a master that is connected. One whose links are gone as well is left, and
-// nobody goes to one that cannot be found.
+// A name server that is gone says nothing about a master that is connected. One whose links are gone as well is left,
+// and nobody goes to one that cannot be found.
 func TestNameless(t *testing.T) {
 	inWorld(t, failover("a", "b", "c"), nil, func(w *world) {
 		w.linked.Store(true)
