@@ -86,9 +86,10 @@ var failures = []failure{
 		happens: func(ctx context.Context, s *site) error { s.mute(0); return s.connected(ctx, 1, 1) },
 	},
 	{
-		arrangement: "A cluster of three", event: "a killed peer back", masters: 3, brokers: 1, settings: cluster,
-		before:  func(ctx context.Context, s *site) error { return errors.Join(s.kill(0), s.connected(ctx, 1, 1)) },
-		happens: func(ctx context.Context, s *site) error { return errors.Join(s.revive(0), s.asked(ctx, 0)) },
+		arrangement: "A cluster of three", event: "a killed peer back", masters: 3, brokers: 1,
+		settings: cluster + "master_failback_interval: 2\nmaster_alive_interval: 0.5\n",
+		before:   func(ctx context.Context, s *site) error { return errors.Join(s.kill(0), s.connected(ctx, 1, 1)) },
+		happens:  func(ctx context.Context, s *site) error { return errors.Join(s.revive(0), s.asked(ctx, 0)) },
 	},
 	{
 		arrangement: "A cluster of three", event: "one peer taken out by a reload", masters: 3, brokers: 1, settings: cluster,

@@ -16,9 +16,9 @@ import (
 
 // The peers of a master cluster share minions' keys and jobs, but not the keys of their sessions. So a minion stays
 // with its peer: the one that scores highest for it of those that serve (rendezvous hashing). When a peer goes, its own
-// minions are spread over the others, and nobody else moves; when it is back they go back. Nothing is remembered, so
-// two brokers for one address, and a broker that has been started anew, send a minion to the same peer.
-// docs/decisions/0021-peers-of-a-cluster.rst has why.
+// minions are spread over the others, and nobody else moves; when it is back, which is not said of one that comes and
+// goes (SetHealthy), they go back. Nothing is remembered, so two brokers for one address, and a broker that has been
+// started anew, send a minion to the same peer. docs/decisions/0021-peers-of-a-cluster.rst has why.
 
 // Peer is a master of a cluster.
 type Peer struct {

@@ -109,8 +109,8 @@ func (b *broker) turnTo(s masters.Serving) {
 	if s.Spare {
 		r.Spare = min(r.RequestDeadline, spareTime)
 	}
-	heed(b.publishes, func(proxy *pubproxy.Proxy) { proxy.Apply(p) }, s.Peers)
-	heed(b.requests, func(proxy *retproxy.Proxy) { proxy.Apply(r) }, s.Peers)
+	heed(b.publishes, func(proxy *pubproxy.Proxy) { proxy.Apply(p) }, s.Peers, answers)
+	heed(b.requests, func(proxy *retproxy.Proxy) { proxy.Apply(r) }, s.Peers, trusted)
 }
 
 // traffic is what passes between minions and a master that serves, by its name.

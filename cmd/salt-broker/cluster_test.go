@@ -168,7 +168,7 @@ func (c *peersOf) peers(t *testing.T, n int) {
 
 // TestCluster: minions are spread over the peers of a cluster and each stays with its own. One that is killed loses its
 // minions to the others, and nobody else moves; publishes go on from another one, and whoever asks meanwhile gets an
-// answer. When it is back it gets its minions back.
+// answer.
 func TestCluster(t *testing.T) {
 	t.Parallel()
 	c := startPeers(t, nil, sim.MinionsOptions{Count: 90, Timeout: 2 * time.Second, KeepOnTimeout: true, Insist: true})
@@ -199,13 +199,40 @@ func TestCluster(t *testing.T) {
 	untilExit(t, 0, c.place, "health", "--master")
 	stdout, _ = untilExit(t, 0, c.place, "trace")
 	says(t, "trace", stdout, " Salt master, 2 of 3 serve ")
+	c.unharmed(t)
+}
 
-	if err := c.masters[0].Start(); err != nil {
-		t.Fatal(err)
-	}
-	c.peers(t, 3)
-	if back := c.homes(t); !maps.Equal(back, home) {
-		t.Error("not everybody is back at the peer of before")
+// TestPeerIsBack: a peer that was killed gets its minions back when it has been healthy for a while, and not sooner;
+// when it was killed again within the hour, after twice that.
+func TestPeerIsBack(t *testing.T) {
+	t.Parallel()
+	c := startPeers(t, nil, sim.MinionsOptions{Count: 90, Timeout: 2 * time.Second, KeepOnTimeout: true, Insist: true},
+		"master_alive_interval: 0.2", "master_failback_interval: 1")
+	home := c.homes(t)
+	spread(t, home, 0, 1, 2)
+	for _, hold := range []time.Duration{time.Second, 2 * time.Second} {
+		if err := c.masters[2].Leave(); err != nil {
+			t.Fatal(err)
+		}
+		c.peers(t, 2)
+		back, stood := time.Now(), watchStandstill(t)
+		if err := c.masters[2].Start(); err != nil {
+			t.Fatal(err)
+		}
+		c.process.stderr.expect(t, fmt.Sprint(" held=", hold, " master=C\n"), c.process.ended)
+		away := c.homes(t)
+		spread(t, away, 0, 1)
+		stayed(t, home, away, 2)
+		stdout, _ := untilExit(t, 0, c.place, "status")
+		says(t, "status", stdout, "C is up for ", ", its minions are with others, ")
+		untilExit(t, 0, c.place, "health", "--master")
+		c.peers(t, 3)
+		if took := time.Since(back); took < hold || took > hold+3*time.Second+stood.Sum() {
+			t.Errorf("it has its minions after %v, want %v", took, hold)
+		}
+		if back := c.homes(t); !maps.Equal(back, home) {
+			t.Error("not everybody is back at the peer of before")
+		}
 	}
 	c.unharmed(t)
 }
@@ -376,8 +403,8 @@ func TestPeersOfANewChannel(t *testing.T) {
 		t.Fatal(err)
 	}
 	requests := supervise.NewChannel("request", first, open)
-	s.Peers[1].Healthy = false
-	heed(requests, func(p *retproxy.Proxy) { p.Apply(requestOptions(c, s, nil, log)) }, s.Peers)
+	s.Peers[1].Trusted = false
+	heed(requests, func(p *retproxy.Proxy) { p.Apply(requestOptions(c, s, nil, log)) }, s.Peers, trusted)
 	for life := range 2 {
 		ctx, end := context.WithCancel(t.Context())
 		ended := make(chan error, 1)

@@ -62,13 +62,21 @@ type told[S any] interface {
 	SetHealthy(peer string, healthy bool)
 }
 
+// answers says that a peer is good enough to take publishes from: the publish channel has no way back by itself.
+func answers(p masters.Peer) bool { return p.Healthy }
+
+// trusted says that a peer is good enough for requests: minions that come for a moment have to authenticate twice.
+func trusted(p masters.Peer) bool { return p.Trusted }
+
 // heed has a channel do what the watch says: the proxy that it has, and each one after it, which knows of no peer that
-// it is down until it is told.
-func heed[S supervise.Counted[S], P told[S]](channel *supervise.Channel[S, P], apply func(P), peers []masters.Peer) {
+// it is down until it is told. fit is what a peer must be for the channel.
+func heed[S supervise.Counted[S], P told[S]](
+	channel *supervise.Channel[S, P], apply func(P), peers []masters.Peer, fit func(masters.Peer) bool,
+) {
 	channel.Apply(func(p P) {
 		apply(p)
 		for _, peer := range peers {
-			p.SetHealthy(peer.Name, peer.Healthy)
+			p.SetHealthy(peer.Name, fit(peer))
 		}
 	})
 }

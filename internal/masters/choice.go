@@ -1,6 +1,9 @@
 package masters
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 const (
 	// settled is how long a master must not have gone down for its going down to be an accident.
@@ -26,7 +29,11 @@ type candidate struct {
 	since time.Time     // when it became that
 	fell  time.Time     // when it went down the last time; zero: never
 	hold  time.Duration // how long it must be up until it gets minions back, if that is more than for all
+	held  bool          // it went down, and has not been up for its hold since; of account in a cluster
 }
+
+// trusted says whether a peer of a cluster is to have its minions.
+func (m *candidate) trusted() bool { return m.is != Down && !m.held }
 
 // choice is which master serves: the first of the list that is up, at first, and then the one that serves as long as it
 // is not down. It has no clock and does nothing by itself.
@@ -36,11 +43,22 @@ type candidate struct {
 //
 // With failback an earlier one gets its place back when it has been up for its hold. A master that goes down again
 // within an hour has its hold doubled, up to an hour, so one that comes and goes does not drag the minions along.
+//
+// The peers of a cluster all serve, each its own minions. One that went down gets them back after its hold, by the same
+// rule.
 type choice struct {
 	candidates []candidate // in order
 	serving    int
 	failback   bool
 	hold       time.Duration // how long any must be up for that
+}
+
+// holdOf is how long a master must be up until it gets minions back.
+func (c *choice) holdOf(m *candidate) time.Duration { return max(m.hold, c.hold) }
+
+// proven says whether a master has been up for its hold.
+func (c *choice) proven(m *candidate, now time.Time) bool {
+	return m.is == Up && !m.doubt && now.Sub(m.since) >= c.holdOf(m)
 }
 
 // judged is told what a candidate is.
@@ -56,7 +74,7 @@ func (c *choice) judged(i int, is Health, now time.Time) {
 		default:
 			m.hold = max(c.hold, min(2*m.hold, longestHold))
 		}
-		m.fell = now
+		m.fell, m.held = now, true
 	}
 	m.is, m.since = is, now
 }
@@ -73,10 +91,28 @@ func (c *choice) decide(now time.Time) (to int, why Reason, move bool) {
 	}
 	if c.failback {
 		for i := range c.serving {
-			if m := &c.candidates[i]; m.is == Up && !m.doubt && now.Sub(m.since) >= max(m.hold, c.hold) {
+			if c.proven(&c.candidates[i], now) {
 				return i, FailedBack, true
 			}
 		}
 	}
 	return 0, "", false
+}
+
+// release gives peers of a cluster their minions back, and returns which: those that have been up for their hold. Where
+// none has minions all are released, those that are still down too: nobody has taken theirs over, so they have nothing
+// to wait for.
+func (c *choice) release(now time.Time) (back []int) {
+	none := !slices.ContainsFunc(c.candidates, func(m candidate) bool { return m.trusted() })
+	for i := range c.candidates {
+		m := &c.candidates[i]
+		if !m.held || !none && !c.proven(m, now) {
+			continue
+		}
+		m.held = false
+		if m.trusted() {
+			back = append(back, i)
+		}
+	}
+	return back
 }

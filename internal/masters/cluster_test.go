@@ -15,13 +15,17 @@ func cluster(names ...string) Options {
 	return o
 }
 
-// peers are what requests are told now: each peer by its first path, the unhealthy ones in parentheses.
+// peers are what requests are told now: each peer by its first path, the unhealthy ones in parentheses, and in brackets
+// those that are healthy and do not have their minions.
 func (s Serving) peers() string {
 	var names []string
 	for _, p := range s.Peers {
 		name, _, _ := strings.Cut(p.Paths[0].Request, ":")
-		if !p.Healthy {
+		switch {
+		case !p.Healthy:
 			name = "(" + name + ")"
+		case !p.Trusted:
+			name = "[" + name + "]"
 		}
 		names = append(names, name)
 	}
@@ -55,7 +59,8 @@ func (w *world) asks(name string) int {
 	return w.asked[name+":4506"]
 }
 
-// A peer that goes down and comes back is said to, and it is said once.
+// A peer that goes down and comes back is said to, and it is said once. It gets its minions when it has been up for a
+// while.
 func TestPeerGoesAndComes(t *testing.T) {
 	inWorld(t, cluster("a", "b", "c"), map[string]behavior{"c": refuses}, func(w *world) {
 		w.after(time.Second, "a")
@@ -67,11 +72,16 @@ func TestPeerGoesAndComes(t *testing.T) {
 		w.become(good, "b", "c")
 		w.Nudge(true)
 		w.after(2*again, "a")
-		w.tells(4, "a b c")
+		w.tells(4, "a [b] [c]")
+		w.after(w.options.FailbackAfter-2*again, "a")
+		w.tells(4, "a [b] [c]")
+		w.after(2*again, "a")
+		w.tells(5, "a b c")
+		w.says(logrus.InfoLevel, "a master has its minions back", 2)
 		w.become(refuses, "a")
 		w.Nudge(false)
 		w.after(time.Second, "a")
-		w.tells(5, "(a) b c")
+		w.tells(6, "(a) b c")
 		w.says(logrus.InfoLevel, "another master serves", 0)
 		if s := w.State(); !s.Cluster || s.Serving != "" || s.Masters[0].Serving || s.Masters[0].Health != Down || s.Moves[Failed] != 0 {
 			t.Errorf("%+v", s)
@@ -92,6 +102,112 @@ func TestPeersAreGoodUntilAsked(t *testing.T) {
 		w.tells(3, "(a) b")
 		w.says(logrus.InfoLevel, "a master of the list answers again", 1)
 	})
+}
+
+// TestPeerThatFlaps: a peer that is up for five minutes and down for ten seconds, for a day. Each time that it has its
+// minions costs all of them two authentications; without a growing hold there would be some 280.
+func TestPeerThatFlaps(t *testing.T) {
+	inWorld(t, cluster("a", "b", "c"), nil, func(w *world) {
+		w.after(time.Second, "a")
+		for range 24 * 3600 / 310 {
+			w.become(refuses, "b")
+			w.Nudge(false)
+			w.after(10*time.Second, "a")
+			w.become(good, "b")
+			w.Nudge(true)
+			w.after(5*time.Minute, "a")
+		}
+		w.says(logrus.InfoLevel, "a master has its minions back", 3) // after 1, 2 and 4 minutes; then 8 are not over
+		if now := w.Serving().peers(); now != "a [b] c" {
+			t.Errorf("the peers are %s", now)
+		}
+		w.after(longestHold, "a")
+		w.says(logrus.InfoLevel, "a master has its minions back", 4)
+		if now := w.Serving().peers(); now != "a b c" {
+			t.Errorf("after a calm hour the peers are %s", now)
+		}
+	})
+}
+
+// Who is needed does not wait: minions that nobody else has taken over, or that nobody else can have now.
+func TestPeersThatAreNeeded(t *testing.T) {
+	inWorld(t, cluster("a", "b", "c"), nil, func(w *world) {
+		w.after(time.Second, "a")
+		w.become(refuses, "a", "b", "c") // the network is cut, for instance
+		w.Nudge(false)
+		w.after(time.Second, "a")
+		w.tells(3, "(a) (b) (c)")
+		w.become(good, "a", "b")
+		w.Nudge(true)
+		w.after(time.Second, "a")
+		w.tells(5, "a b (c)")
+		w.become(refuses, "b")
+		w.become(good, "c")
+		w.Nudge(false)
+		w.after(time.Second, "a")
+		w.become(good, "b")
+		w.Nudge(true)
+		w.after(time.Second, "a")
+		w.tells(8, "a [b] c") // nobody had c's either
+		w.become(refuses, "a", "c")
+		w.Nudge(false)
+		w.after(time.Second, "a")
+		w.tells(10, "(a) b (c)")
+		w.Apply(cluster("a", "c", "d"))
+		w.Apply(cluster("a", "c"))
+		w.become(good, "a")
+		w.after(eager+2*again, "a")
+		w.tells(13, "a (c)")
+	})
+}
+
+// A reload may take away who had the minions, or shorten the wait.
+func TestApplyToHeldPeers(t *testing.T) {
+	inWorld(t, cluster("a", "b", "c"), map[string]behavior{"b": refuses, "c": refuses}, func(w *world) {
+		w.after(time.Second, "a")
+		w.become(good, "b", "c")
+		w.after(w.options.Interval+again, "a")
+		w.tells(4, "a [b] [c]")
+		w.Apply(cluster("b", "c"))
+		w.tells(5, "b c")
+		w.become(refuses, "c")
+		w.Nudge(false)
+		w.after(time.Second, "b")
+		w.become(good, "c")
+		w.Nudge(false)
+		w.after(time.Second, "b")
+		w.tells(7, "b [c]")
+		w.Apply(failover("b", "c"))
+		o := cluster("b", "c")
+		o.FailbackAfter = time.Second
+		w.Apply(o)
+		w.tells(9, "b [c]") // it has gone down twice
+		w.after(time.Minute, "b")
+		w.Apply(o)
+		w.after(time.Minute+o.Interval, "b")
+		w.tells(11, "b c")
+	})
+}
+
+// A peer whose last answer was a bad one has its minions back when the next is a good one.
+func TestDoubtfulPeer(t *testing.T) {
+	c := choice{candidates: make([]candidate, 2), hold: time.Minute}
+	now := time.Unix(1000, 0)
+	for _, is := range []Health{Down, Up} {
+		c.judged(1, is, now)
+	}
+	now = now.Add(time.Minute)
+	c.candidates[1].doubt = true
+	if back := c.release(now); back != nil || c.candidates[1].trusted() {
+		t.Errorf("%v has its minions", back)
+	}
+	c.candidates[1].doubt = false
+	if back := c.release(now.Add(-1)); back != nil {
+		t.Errorf("%v has its minions too soon", back)
+	}
+	if back := c.release(now); len(back) != 1 || back[0] != 1 || !c.candidates[1].trusted() {
+		t.Errorf("%v has its minions", back)
+	}
 }
 
 // A peer that is too busy for a probe is not dead as long as it answers others itself: what another one answers is of

@@ -88,16 +88,26 @@ func (w *Watch) moved(from, to Master, why Reason, trouble time.Time) {
 
 // report tells that a master has become up or down.
 func (w *Watch) report(i int, before Health, now time.Time) {
-	c := w.choice.candidates[i]
+	c := &w.choice.candidates[i]
 	log := w.log.WithField("master", w.options.Masters[i].Name)
 	switch {
 	case c.is == Down:
 		log.WithError(w.fault(i)).Warn("a master does not answer as it should, and counts as down")
 	case c.is == Up && before == Down:
-		log.WithField("down", rounded(now.Sub(c.fell))).Info("a master answers again")
+		log = log.WithField("down", rounded(now.Sub(c.fell)))
+		if w.options.Cluster && c.held {
+			log = log.WithField("held", w.choice.holdOf(c)) // as long as others keep its minions
+		}
+		log.Info("a master answers again")
 	case c.is == Up:
 		log.Info("a master answers")
 	}
+}
+
+// reportBack tells that a peer of a cluster has its minions again.
+func (w *Watch) reportBack(i int, now time.Time) {
+	log := w.log.WithField("master", w.options.Masters[i].Name)
+	log.WithField("up", rounded(now.Sub(w.choice.candidates[i].since))).Info("a master has its minions back")
 }
 
 // reportPath tells that one of several paths has become up or down.

@@ -50,7 +50,7 @@ type Options struct {
 	// stays the first, as with Salt.
 	Random bool
 	// Failback gives an earlier master its place back when it has been up for FailbackAfter (Salt: master_failback,
-	// master_failback_interval).
+	// master_failback_interval). A peer of a cluster that went down gets its minions back after that in any case.
 	Failback      bool
 	FailbackAfter time.Duration
 	// Interval is how often each path is asked; 0: never (Salt: master_alive_interval). Timeout is for each step of a
@@ -86,6 +86,7 @@ type Serving struct {
 type Peer struct {
 	Master
 	Healthy bool // it is not known to be down
+	Trusted bool // it is healthy, and has been for long enough to have its minions
 }
 
 // Watch asks the masters and says which one serves. It is a service of the supervisor.
@@ -137,7 +138,7 @@ func (w *Watch) said(spare bool) Serving {
 	s := Serving{Master: w.routed(w.choice.serving), Spare: spare}
 	if w.options.Cluster {
 		for i, c := range w.choice.candidates {
-			s.Peers = append(s.Peers, Peer{Master: w.routed(i), Healthy: c.is != Down})
+			s.Peers = append(s.Peers, Peer{Master: w.routed(i), Healthy: c.is != Down, Trusted: c.trusted()})
 		}
 	}
 	return s
@@ -160,6 +161,7 @@ func (w *Watch) Apply(o Options) {
 	if !w.options.Cluster && !same(was, now) {
 		w.moved(was, now, Configured, time.Time{})
 	}
+	w.release(time.Now()) // who had the minions may be gone
 	w.serve(w.said(false))
 	close(w.replaced)
 	w.replaced = make(chan struct{})
@@ -401,8 +403,8 @@ func (f follower) answered(took time.Duration, err error, e excuses) time.Durati
 	if w.serves(f.master) && f.path.against == 1 {
 		w.wake() // who may have to serve is to be known
 	}
-	is := w.choice.candidates[f.master].is
-	if w.options.Cluster && (is == Down) != (was == Down) {
+	is, back := w.choice.candidates[f.master].is, w.release(now)
+	if w.options.Cluster && (is == Down) != (was == Down) || back {
 		w.serve(w.said(true)) // another peer may be left for a quicker path just now
 	}
 	if to, why, move := w.choice.decide(now); move && w.options.Failover {
@@ -457,6 +459,18 @@ func (w *Watch) judge(i int, now time.Time) {
 		w.choice.judged(i, is, now)
 		w.report(i, before, now)
 	}
+}
+
+// release gives peers of a cluster their minions back, and says whether any got them.
+func (w *Watch) release(now time.Time) bool {
+	if !w.options.Cluster {
+		return false
+	}
+	back := w.choice.release(now)
+	for _, i := range back {
+		w.reportBack(i, now)
+	}
+	return len(back) > 0
 }
 
 // up is how many masters are.
