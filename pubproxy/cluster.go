@@ -20,8 +20,8 @@ const (
 	DefaultWarmBytes   = 16 << 20
 )
 
-// againAfter is how long a peer that could not be reached is not dialed, where another one can be.
-const againAfter = 30 * time.Second
+// againAfter is for how many times MoveAfter a peer that could not be reached is not dialed, where another one can be.
+const againAfter = 10
 
 // Peer is a master of a cluster.
 type Peer struct {
@@ -192,12 +192,10 @@ func (f *feed) dial(wanted bool) {
 	f.upstream.proxy.feeds.poke()
 	switch {
 	case wanted:
-		f.standing.absent, f.standing.lost = false, false
+		f.standing.absent = false
 		f.expect()
 	case f.standing.absent:
-		f.wait(againAfter)
-	case f.patience != nil:
-		f.patience.Stop()
+		f.wait(againAfter * f.upstream.moveAfter)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -354,34 +355,124 @@ func TestClusterKeeps(t *testing.T) {
 	})
 }
 
+// peerIs asks the loop what holds of a peer, by its name.
+func (p *Proxy) peerIs(name string, what func(f *feed) bool) bool {
+	is := make(chan bool)
+	p.upstream.loop.Post(func() {
+		i := slices.IndexFunc(p.upstream.feeds, func(f *feed) bool { return f.name == name })
+		is <- what(p.upstream.feeds[i])
+	})
+	return <-is
+}
+
+// known is how many peers are, those that are left included.
+func (p *Proxy) known() int {
+	n := make(chan int)
+	p.upstream.loop.Post(func() { n <- len(p.upstream.feeds) })
+	return <-n
+}
+
+// waited has a peer have been waited for.
+func (p *Proxy) waited(name string) {
+	p.peerIs(name, func(f *feed) bool { f.waited(); return true })
+}
+
+func dialed(f *feed) bool { return f.dialed.Load() }
+
+func absent(f *feed) bool { return f.standing.absent }
+
 // TestClusterUnreachable: peers that answer and have no publish port for us are tried one after the other.
 func TestClusterUnreachable(t *testing.T) {
 	p, all, _ := startCluster(t, 3, nil)
-	p.moveAfter(5 * time.Millisecond)
+	all[1].hold()
 	all[2].hold()
-	all[1].hold() // c is tried, and then b is known as well as c: c goes on
-	warm := func(name string) func(s Stats) bool {
-		return func(s Stats) bool {
-			return slices.ContainsFunc(s.Peers, func(p PeerStats) bool { return p.Name == name && p.Warm })
+	eventually(t, p, "b is gone", func(s Stats) bool { return !s.Peers[1].Linked })
+	tries := func(what, is, not string) {
+		t.Helper()
+		if !p.peerIs(is, dialed) || p.peerIs(not, dialed) {
+			t.Fatalf("%s: %s is not tried, or %s is", what, is, not)
 		}
 	}
-	eventually(t, p, "c is tried", warm("c"))
-	absent := func(name string) bool {
-		is := make(chan bool)
-		p.upstream.loop.Post(func() {
-			i := slices.IndexFunc(p.upstream.feeds, func(f *feed) bool { return f.name == name })
-			is <- p.upstream.feeds[i].standing.absent
-		})
-		return <-is
-	}
-	eventually(t, p, "c has not come either", func(Stats) bool { return absent("b") && absent("c") })
-	p.upstream.loop.Post(func() { p.upstream.feeds[1].waited() }) // againAfter has passed
-	eventually(t, p, "b is tried again", warm("b"))
-	eventually(t, p, "and has not come", func(Stats) bool { return absent("b") })
+	p.waited("b")
+	tries("b has not come", "c", "b")
+	p.waited("c")
+	tries("nor has c: both are as good", "c", "b")
+	p.waited("b")
+	tries("b has been left alone for long enough", "b", "c")
+	p.waited("b")
+	tries("b has not come again: both are as good", "b", "c")
 	p.SetHealthy("c", true)
-	eventually(t, p, "c answers, and is tried at once", warm("c"))
+	tries("c answers", "c", "b")
 	all[2].release()
 	roles(t, p, "a", "c")
+}
+
+// TestClusterTriesAgain: so it goes on without a word about them.
+func TestClusterTriesAgain(t *testing.T) {
+	p, all, _ := startCluster(t, 3, nil)
+	all[1].hold()
+	all[2].hold()
+	p.moveAfter(5 * time.Millisecond)
+	for range 3 {
+		for _, name := range []string{"c", "b"} {
+			eventually(t, p, name+" is tried", func(Stats) bool { return p.peerIs(name, dialed) })
+		}
+	}
+	all[2].release()
+	roles(t, p, "a", "c")
+}
+
+// TestClusterTriedAnew: a peer that is dialed again is waited for as at first, however long it was to be left alone.
+func TestClusterTriedAnew(t *testing.T) {
+	p, all, _ := startCluster(t, 3, nil)
+	all[1].hold()
+	eventually(t, p, "b is gone", func(s Stats) bool { return !s.Peers[1].Linked })
+	p.waited("b")
+	roles(t, p, "a", "c") // and b is left alone for ten hours
+	p.SetHealthy("c", false)
+	if !p.peerIs("b", dialed) || p.peerIs("b", absent) {
+		t.Fatal("b is not tried, although c does not answer")
+	}
+	p.SetHealthy("c", true)
+	p.waited("b")
+	roles(t, p, "a", "c")
+	p.moveAfter(5 * time.Millisecond)
+	p.SetHealthy("c", false)
+	eventually(t, p, "b has not come", func(Stats) bool { return p.peerIs("b", absent) })
+}
+
+// TestClusterPeerBackInTheList: one that a reload takes out of the list is not shown any more, and as long as it has a
+// link it hears what is subscribed to: the next reload may put it in again.
+func TestClusterPeerBackInTheList(t *testing.T) {
+	p, all, _ := startCluster(t, 3, nil)
+	u, feeds := p.upstream, p.feeds.all
+	p.feeds.mu.Lock() // no link is ended or dialed meanwhile
+	release := sync.OnceFunc(p.feeds.mu.Unlock)
+	defer release()
+	follow := func(places ...int) {
+		var listed []*feed
+		for _, i := range places {
+			listed = append(listed, feeds[i])
+		}
+		u.loop.Post(func() { u.follow(listed, p.options) })
+	}
+	follow(0, 2)
+	u.loop.Post(func() { u.count("new", +1) })
+	p.posted()
+	if peers := u.peers(); len(peers) != 2 || peers[0].Name != "a" || peers[1].Name != "c" {
+		t.Errorf("shown are %+v", peers)
+	}
+	all[1].send(by(1, 1)) // a publish that nobody needs
+	for began := time.Now(); u.warmCounts.load() != (WarmCounts{Kept: 1, Left: 1}); yield() {
+		if time.Since(began) > patience {
+			t.Fatalf("%+v", u.warmCounts.load())
+		}
+	}
+	follow(0, 1)
+	release()
+	all[0].expect("+new")
+	all[1].expect("+new")
+	roles(t, p, "a", "b")
 }
 
 // TestClusterReload: peers come and go with the configuration. The one that serves is left for another one that is
@@ -403,7 +494,7 @@ func TestClusterReload(t *testing.T) {
 	minion.expect(by(1, 1, 2))
 	c.expect("link", "+")
 	roles(t, p, "b", "c")
-	eventually(t, p, "a is forgotten", func(s Stats) bool { return len(s.Peers) == 2 && len(s.Roads) == 2 })
+	eventually(t, p, "a is forgotten", func(s Stats) bool { return len(s.Peers) == 2 && len(s.Roads) == 2 && p.known() == 2 })
 
 	d.hold()
 	c.send(by(2, 2))

@@ -2,10 +2,13 @@ package pubproxy
 
 import (
 	"reflect"
+	"slices"
 	"testing"
 
 	"salt-broker/internal/heartbeat"
 	"salt-broker/internal/latency"
+	"salt-broker/internal/master"
+	"salt-broker/internal/merge"
 	"salt-broker/internal/reactor"
 )
 
@@ -70,5 +73,21 @@ func TestNumbersOutliveTheirProxy(t *testing.T) {
 	}
 	if zero := present.After(Stats{}); zero.Ends["left"] != 1 {
 		t.Errorf("%v", zero.Ends)
+	}
+}
+
+// What a path has brought is that path's also in the next proxy, wherever it stands in the list there.
+func TestPathsOutliveTheirProxy(t *testing.T) {
+	road := func(peer, address string, first uint64) RoadStats {
+		return RoadStats{Peer: peer, Link: master.State{Master: address}, Publishes: merge.Counts{First: first}}
+	}
+	former := Stats{Roads: []RoadStats{road("a", "near", 1), road("a", "far", 2), road("b", "near", 4), road("gone", "far", 8)}}
+	present := Stats{Roads: []RoadStats{road("b", "near", 10), road("a", "new", 20), road("a", "near", 40), road("a", "far", 80)}}
+	want := []RoadStats{road("b", "near", 14), road("a", "new", 20), road("a", "near", 41), road("a", "far", 82)}
+	if after := present.After(former); !slices.Equal(after.Roads, want) {
+		t.Errorf("%+v, want %+v", after.Roads, want)
+	}
+	if present.Roads[0].Publishes.First != 10 {
+		t.Error("the snapshot is changed")
 	}
 }
