@@ -113,6 +113,9 @@ func (u *upstream) judge() {
 	}
 	first, second := choose(all, slices.Index(u.feeds, u.first), slices.Index(u.feeds, u.second))
 	before := u.first
+	if before != nil && before != u.feeds[first] {
+		before.flush()
+	}
 	u.first = u.feeds[first]
 	was := u.second
 	u.second = nil
@@ -167,6 +170,14 @@ func (u *upstream) keep(msg []byte) {
 		u.aging = u.loop.After(u.keepFor, u.age)
 	default:
 		u.aging.Reset(u.keepFor)
+	}
+}
+
+// lives drops what the warm peer has published WarmOverlap ago: the one that serves has just brought what comes later.
+// What of that one's goes out only since it has waited for long enough is no such sign.
+func (u *upstream) lives() {
+	if u.second != nil {
+		u.second.kept.dropUntil(u.loop.Now()-u.overlap, &u.warmCounts.passed)
 	}
 }
 

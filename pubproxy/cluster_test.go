@@ -581,6 +581,57 @@ func TestClusterPaths(t *testing.T) {
 	minion.expect(by(1, 4))
 }
 
+// TestClusterHeld: what a path of the first one has brought, and what waits for another path, goes out before anything of
+// the second when the first fails.
+func TestClusterHeld(t *testing.T) {
+	p, a, near, b, minion := startHeld(t, time.Hour, time.Hour)
+	b.send(by(1, 2, 3))
+	keeps(t, p, 2)
+	near.send(by(0, 2))
+	eventually(t, p, "it is held", func(s Stats) bool { return s.Roads[1].Publishes.Held == 1 })
+	p.SetHealthy("a", false)
+	minion.expect(append(by(0, 2), by(1, 2, 3)...))
+	a.send(by(0, 3))
+	b.send(by(1, 4))
+	minion.expect(by(1, 4))
+	if s := p.Stats(); s.Publishes != 5 || s.Roads[2].Publishes.Held != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestClusterHeldIsNoSignOfLife: what waits for nobody any more has the second's publishes kept, which the first may never
+// publish. What comes next has them dropped.
+func TestClusterHeldIsNoSignOfLife(t *testing.T) {
+	p, a, near, b, minion := startHeld(t, 5*time.Millisecond, 1)
+	b.send(by(1, 2, 3))
+	keeps(t, p, 2)
+	near.send(by(0, 2))
+	minion.expect(by(0, 2)) // it waited in vain
+	keeps(t, p, 2)
+	near.send(by(0, 3))
+	minion.expect(by(0, 3))
+	keeps(t, p, 0)
+	a.send(by(0, 2, 3, 4))
+	minion.expect(by(0, 4))
+}
+
+// startHeld starts a cluster whose first peer has two paths, of which one has returned: what it brings is held.
+func startHeld(t *testing.T, hold, overlap time.Duration) (p *Proxy, a, near, b *publisher, minion *subscriber) {
+	t.Helper()
+	near = newPublisher(t)
+	p, all, minion := startCluster(t, 2, func(o *Options) {
+		o.Hold, o.WarmOverlap = hold, overlap
+		o.Masters[0].Paths = []string{o.Masters[0].Master.Address, near.address()}
+	})
+	near.expect("link", "+")
+	all[0].send(by(0, 1))
+	near.send(by(0, 1))
+	minion.expect(by(0, 1))
+	near.drop()
+	near.expect("link", "+")
+	return p, all[0], near, all[1], minion
+}
+
 // hold has a publisher gone: who connects is turned away until release.
 func (p *publisher) hold() {
 	p.mu.Lock()

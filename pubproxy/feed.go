@@ -59,9 +59,6 @@ func (f *feed) publish(msg []byte) {
 	switch f {
 	case u.first:
 		u.publish(msg)
-		if u.second != nil {
-			u.second.kept.dropUntil(u.loop.Now()-u.overlap, &u.warmCounts.passed)
-		}
 	case u.second:
 		u.keep(msg)
 	default: // it is being left
@@ -112,6 +109,14 @@ func (f *feed) overdue() {
 	f.merge.Advance(f.upstream.loop.Now())
 	f.settled()
 	f.upstream.tell()
+}
+
+// flush gives out what is held. Nobody needs to wait for what the roads of a master that is left still carry.
+func (f *feed) flush() {
+	if f.merge != nil {
+		f.merge.Flush(f.upstream.loop.Now())
+		f.settled()
+	}
 }
 
 // settled follows each call of the merge.

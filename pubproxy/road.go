@@ -203,6 +203,9 @@ func (r *road) Received(c *reactor.Conn, p []byte) error {
 	if r.feed.merge != nil {
 		r.feed.settled()
 	}
+	if u.grown {
+		u.lives()
+	}
 	u.tell()
 	return err
 }

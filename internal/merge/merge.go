@@ -189,6 +189,13 @@ func (m *Merge) Next(now time.Duration) (at time.Duration, ok bool) {
 // Advance says what time it is.
 func (m *Merge) Advance(now time.Duration) { m.settle(now) }
 
+// Flush gives out all that is held, as if the hold was over.
+func (m *Merge) Flush(now time.Duration) {
+	hold := m.hold
+	m.SetHold(0, now)
+	m.hold = hold
+}
+
 // Full says that so much of a path is held that it should not be read from.
 func (m *Merge) Full(i int) bool {
 	q := m.paths[i].queue

@@ -20,7 +20,7 @@ func (c *collector) Publish(path int, msg []byte) {
 func (c *collector) Astray(path int) { c.astray = append(c.astray, path) }
 
 // perform does what a script says on three paths with a hold of a second: A+ connects, A- cuts, A5 delivers, 300ms is the
-// time from here on, and a word in brackets is all that must have gone out since the last one.
+// time from here on, ! gives out what is held, and a word in brackets is all that must have gone out since the last one.
 func perform(t *testing.T, script string) *Merge {
 	t.Helper()
 	var (
@@ -46,6 +46,8 @@ func perform(t *testing.T, script string) *Merge {
 				t.Fatalf("%s\nat %v has gone out %s, want %s", script, now, got, word)
 			}
 			out.out = nil
+		case word == "!":
+			m.Flush(now)
 		case word[0] >= 'A':
 			step(word)
 		default:
@@ -89,6 +91,11 @@ func TestOrder(t *testing.T) {
 		"overtaken":       "A+ B+ B5 50ms A2 A3 1s (B5) 1020ms B6 (B6) 1050ms () 1300ms A4 A5 A6 () A7 (A7)",
 
 		"two return and one goes": "A+ B+ C+ A1 B1 C1 (A1) B- C- B+ C+ B5 900ms C4 C- A- () 1s () 1900ms (C4,B5)",
+
+		// Given out before the hold is over, and what comes later is held as ever.
+		"flushed":        "A+ B+ A1 B1 (A1) A- A+ A4 A5 () ! (A4,A5) B2 () B5 B6 (B6) A6 A- A+ A9 () B7 (B7)",
+		"flushed, a cut": "A+ B+ C+ A1 B1 C1 (A1) A- A+ A4 A- 100ms B- B+ B5 () ! (A4,B5) C2 C6 ()",
+		"nothing held":   "! A+ ! A1 ! (A1) A2 (A2)",
 
 		// What a publisher drops in silence.
 		"the first loses":          "A+ B+ A1 B1 (A1) A3 (A3) B2 () B3 () B4 (B4)",
