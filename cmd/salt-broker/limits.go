@@ -39,7 +39,7 @@ func raiseOpenFiles(want uint64, log logrus.FieldLogger) uint64 {
 // grow to twice of what is live otherwise. Who sets the environment variable GOMEMLIMIT knows what for.
 func boundMemory(c config.Config) int64 {
 	if _, set := os.LookupEnv("GOMEMLIMIT"); !set {
-		const rest = 512 << 20 // connections, subscriptions, pools, the program itself
+		const rest = 512 << 20 // connections, subscriptions, pools, what paths and a second peer hold, the program itself
 		debug.SetMemoryLimit(c.MaxBufferedBytes + c.MaxBufferedBytes/4 + 2*c.PubLogSize + rest)
 	}
 	return debug.SetMemoryLimit(-1)
