@@ -46,6 +46,13 @@ type lane struct {
 	counters
 }
 
+// fed counts what is half read of a connection, minion's or link, of which so many bytes were so before.
+func (l *lane) fed(c *reactor.Conn, s *zmtp.Stream, before int) {
+	halfRead := s.HalfRead()
+	c.ReadInPlace(halfRead > 0)
+	l.held += int64(halfRead - before)
+}
+
 // counters of a lane; see Stats.
 type counters struct {
 	requests, requestBytes atomic.Uint64

@@ -215,9 +215,7 @@ func (k *link) heard() int {
 
 // fed is called when the stream has got something, and had so many bytes half read before.
 func (k *link) fed(before int, err error) error {
-	halfRead := k.stream.HalfRead()
-	k.conn.ReadInPlace(halfRead > 0)
-	k.lane.held += int64(halfRead - before)
+	k.lane.fed(k.conn, &k.stream, before)
 	if err != nil {
 		return err // nothing more goes out this way; Closed has the lane look again
 	}

@@ -66,11 +66,8 @@ func (m *minion) heard() int {
 
 // fed is called when the stream has got something, and had so many bytes half read before.
 func (m *minion) fed(before int, err error) error {
-	l := m.lane
-	halfRead := m.stream.HalfRead()
-	m.conn.ReadInPlace(halfRead > 0)
-	l.held += int64(halfRead - before)
-	if l.account.Pressed() {
+	m.lane.fed(m.conn, &m.stream, before)
+	if m.lane.account.Pressed() {
 		m.flow()
 	}
 	return err
