@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -44,31 +43,10 @@ func startPeers(t *testing.T, change func(master int, o *sim.MasterOptions), min
 		c.addMaster(t)
 	}
 	c.place, c.process = launchReady(t, []string{"-l", "info"}, append(c.lines("[a, b, c]"), further...)...)
-	c.minions = minionsOf(t, c.place, minions)
+	c.start(t, minions)
 	c.process.stderr.expectTimes(t, "a master answers component=masters master=", 3, c.process.ended)
 	c.peers(t, 3)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	if err := c.minions.AwaitSubscribed(ctx, minions.Count); err != nil {
-		t.Fatal(err)
-	}
 	return c
-}
-
-func minionsOf(t *testing.T, l *place, o sim.MinionsOptions) *sim.Minions {
-	t.Helper()
-	o.Publish = netip.MustParseAddrPort(fmt.Sprint("127.0.0.1:", l.publish))
-	o.Request = netip.MustParseAddrPort(fmt.Sprint("127.0.0.1:", l.request))
-	m, err := sim.StartMinions(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := m.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	return m
 }
 
 // lines are the configuration with some of the peers a, b, c, which are at 127.0.0.1 and so on.
@@ -225,6 +203,9 @@ func TestPeerIsBack(t *testing.T) {
 		stayed(t, home, away, 2)
 		stdout, _ := untilExit(t, 0, c.place, "status")
 		says(t, "status", stdout, "C is up for ", ", its minions are with others, ")
+		if is := reportOf(t, c.place).Publish.Peers[2]; !is.Healthy {
+			t.Errorf("publishes are told that it is away still: %+v", is)
+		}
 		untilExit(t, 0, c.place, "health", "--master")
 		c.peers(t, 3)
 		if took := time.Since(back); took < hold || took > hold+3*time.Second+stood.Sum() {
@@ -241,7 +222,7 @@ func TestPeerIsBack(t *testing.T) {
 // them: what another one has published meanwhile follows.
 func TestPublishesOfACluster(t *testing.T) {
 	t.Parallel()
-	const count, every = 30, 10 * time.Millisecond
+	const count = 30
 	watch := sim.NewWatch(count)
 	minions := sim.MinionsOptions{Count: count, Interval: 100 * time.Millisecond, Timeout: time.Second, KeepOnTimeout: true, Insist: true}
 	watch.Minions(&minions)
@@ -251,28 +232,15 @@ func TestPublishesOfACluster(t *testing.T) {
 	}
 	var mu sync.Mutex // a master that has gone must not publish
 	away := -1
-	ended := make(chan struct{})
-	var publishing sync.WaitGroup
-	publishing.Go(func() {
-		tick := time.NewTicker(every)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ended:
-				return
-			case <-tick.C:
+	every(t, 10*time.Millisecond, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		for i, m := range c.masters {
+			if job := m.PublishJob(nil); i == (away+1)%3 {
+				watch.Published(job)
 			}
-			mu.Lock()
-			for i, m := range c.masters {
-				if job := m.PublishJob(nil); i == (away+1)%3 {
-					watch.Published(job)
-				}
-			}
-			mu.Unlock()
 		}
 	})
-	defer publishing.Wait()
-	defer close(ended)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	notices := func() sim.Notices {

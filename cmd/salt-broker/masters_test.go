@@ -66,9 +66,28 @@ func startHAOf(t *testing.T, change func(master int, o *sim.MasterOptions), mini
 		fmt.Sprint("master_publish_port: ", h.masters[0].PublishAddr().Port()), fmt.Sprint("master_port: ", h.masters[0].RequestAddr().Port()),
 		"max_open_files: 2000", "recon_default: 50", "recon_max: 50",
 	}, further...)...)
-	minions.Publish = netip.MustParseAddrPort(fmt.Sprint("127.0.0.1:", h.place.publish))
-	minions.Request = netip.MustParseAddrPort(fmt.Sprint("127.0.0.1:", h.place.request))
-	m, err := sim.StartMinions(minions)
+	h.start(t, minions)
+	h.subscribed(t, 0)
+	return h
+}
+
+// start starts minions, and waits until they have subscribed.
+func (h *ha) start(t *testing.T, o sim.MinionsOptions) {
+	t.Helper()
+	h.minions = minionsOf(t, h.place, o)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := h.minions.AwaitSubscribed(ctx, o.Count); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// minionsOf starts minions of the broker at a place.
+func minionsOf(t *testing.T, l *place, o sim.MinionsOptions) *sim.Minions {
+	t.Helper()
+	o.Publish = netip.MustParseAddrPort(fmt.Sprint("127.0.0.1:", l.publish))
+	o.Request = netip.MustParseAddrPort(fmt.Sprint("127.0.0.1:", l.request))
+	m, err := sim.StartMinions(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,14 +96,7 @@ func startHAOf(t *testing.T, change func(master int, o *sim.MasterOptions), mini
 			t.Error(err)
 		}
 	})
-	h.minions = m
-	h.subscribed(t, 0)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	if err := m.AwaitSubscribed(ctx, minions.Count); err != nil {
-		t.Fatal(err)
-	}
-	return h
+	return m
 }
 
 // addMaster starts one more, on the ports of the first.
@@ -147,6 +159,40 @@ func (h *ha) answered(t *testing.T) time.Duration {
 		t.Fatal(err)
 	}
 	return time.Since(began)
+}
+
+// rest has minions that ask all the while stop, and waits until everything that they have asked is answered.
+func (h *ha) rest(t *testing.T) {
+	t.Helper()
+	h.minions.Rest()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := h.minions.Await(ctx, func(s sim.MinionsStats) bool { return s.Waiting == 0 }); err != nil {
+		t.Fatalf("a request is never answered: %v", err)
+	}
+}
+
+// every does something again and again until the test ends.
+func every(t *testing.T, interval time.Duration, do func()) {
+	t.Helper()
+	ended := make(chan struct{})
+	var doing sync.WaitGroup
+	doing.Go(func() {
+		tick := time.NewTicker(interval)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ended:
+				return
+			case <-tick.C:
+				do()
+			}
+		}
+	})
+	t.Cleanup(func() {
+		close(ended)
+		doing.Wait()
+	})
 }
 
 // unharmed says what must be so whatever has happened to masters: minions are still there, and no request came twice.
@@ -252,10 +298,7 @@ func TestFailback(t *testing.T) {
 	if err := h.minions.Await(ctx, func(s sim.MinionsStats) bool { return s.Replies > before+40 }); err != nil {
 		t.Fatal(err)
 	}
-	h.minions.Rest()
-	if err := h.minions.Await(ctx, func(s sim.MinionsStats) bool { return s.Waiting == 0 }); err != nil {
-		t.Fatalf("a request is never answered: %v", err)
-	}
+	h.rest(t)
 	h.publishes(t, 0)
 	h.process.stderr.expect(t, fmt.Sprintf("another master serves at=127.0.0.1:%d component=masters from=second master=first reason=failback served=",
 		h.masters[0].RequestAddr().Port()), h.process.ended)
@@ -392,24 +435,11 @@ func TestMastersComeAndGo(t *testing.T) {
 	h := startHA(t, sim.MinionsOptions{Count: minions, Interval: 20 * time.Millisecond, Insist: true, KeepOnTimeout: true, Timeout: time.Second},
 		"master_alive_interval: 0.2", "master_failback: True", "master_failback_interval: 0.3")
 	h.process.stderr.expectTimes(t, "a master answers component=masters master=", 2, h.process.ended)
-	ended := make(chan struct{})
-	var publishing sync.WaitGroup
-	publishing.Go(func() {
-		tick := time.NewTicker(5 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ended:
-				return
-			case <-tick.C:
-				for _, m := range h.masters {
-					m.PublishJob(nil)
-				}
-			}
+	every(t, 5*time.Millisecond, func() {
+		for _, m := range h.masters {
+			m.PublishJob(nil)
 		}
 	})
-	defer publishing.Wait()
-	defer close(ended)
 	for range rounds {
 		for i, other := range []int{1, 0} { // when the first one is back, it serves; then the second is a spare that goes
 			if err := h.masters[i].Leave(); err != nil {
@@ -422,12 +452,7 @@ func TestMastersComeAndGo(t *testing.T) {
 			h.subscribed(t, 0)
 		}
 	}
-	h.minions.Rest()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	if err := h.minions.Await(ctx, func(s sim.MinionsStats) bool { return s.Waiting == 0 }); err != nil {
-		t.Fatal(err)
-	}
+	h.rest(t)
 	h.publishes(t, 0)
 	h.unharmed(t)
 	s := h.minions.Stats()
