@@ -48,6 +48,9 @@ func TestChoice(t *testing.T) {
 		{"with failback after a while", true, []event{
 			{0, 1, Up, 0, ""}, {1, 0, Down, 1, Failed}, {1, 0, Up, 1, ""}, {time.Minute - 1, -1, 0, 1, ""}, {1, -1, 0, 0, FailedBack},
 		}},
+		{"not to one that stays away", true, []event{
+			{0, 1, Up, 0, ""}, {1, 0, Down, 1, Failed}, {10 * time.Hour, -1, 0, 1, ""},
+		}},
 		{"with failback to the earliest", true, []event{
 			{0, 2, Up, 0, ""},
 			{1, 0, Down, 2, Failed},

@@ -2,6 +2,7 @@ package masters
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +23,8 @@ func (s Serving) peers() string {
 	for _, p := range s.Peers {
 		name, _, _ := strings.Cut(p.Paths[0].Request, ":")
 		switch {
+		case !p.Healthy && p.Trusted:
+			name += " is down and trusted"
 		case !p.Healthy:
 			name = "(" + name + ")"
 		case !p.Trusted:
@@ -42,6 +45,20 @@ func (w *world) tells(times int, peers string) {
 	defer w.mu.Unlock()
 	if len(w.told) != times || times > 0 && w.told[times-1].peers() != peers {
 		w.t.Errorf("%d times told, want %d", len(w.told), times)
+	}
+}
+
+// saysHeld wants the log to have said for how long masters are without their minions: this, and no more.
+func (w *world) saysHeld(want ...time.Duration) {
+	w.t.Helper()
+	var got []time.Duration
+	for _, e := range w.hook.AllEntries() {
+		if held, there := e.Data["held"]; there {
+			got = append(got, held.(time.Duration))
+		}
+	}
+	if !slices.Equal(got, want) {
+		w.t.Errorf("masters are held for %v, want %v", got, want)
 	}
 }
 
@@ -141,6 +158,8 @@ func TestPeersThatAreNeeded(t *testing.T) {
 		w.Nudge(true)
 		w.after(time.Second, "a")
 		w.tells(5, "a b (c)")
+		w.says(logrus.InfoLevel, "a master has its minions back", 0)
+		w.saysHeld()
 		w.become(refuses, "b")
 		w.become(good, "c")
 		w.Nudge(false)
@@ -149,6 +168,7 @@ func TestPeersThatAreNeeded(t *testing.T) {
 		w.Nudge(true)
 		w.after(time.Second, "a")
 		w.tells(8, "a [b] c") // nobody had c's either
+		w.saysHeld(2 * w.options.FailbackAfter)
 		w.become(refuses, "a", "c")
 		w.Nudge(false)
 		w.after(time.Second, "a")
@@ -193,8 +213,14 @@ func TestApplyToHeldPeers(t *testing.T) {
 func TestDoubtfulPeer(t *testing.T) {
 	c := choice{candidates: make([]candidate, 2), hold: time.Minute}
 	now := time.Unix(1000, 0)
-	for _, is := range []Health{Down, Up} {
-		c.judged(1, is, now)
+	c.judged(1, Down, now)
+	now = now.Add(time.Hour)
+	if back := c.release(now); back != nil {
+		t.Errorf("%v has its minions, and is down", back)
+	}
+	c.judged(1, Up, now)
+	if back := c.release(now); back != nil {
+		t.Errorf("%v has its minions at once, since it was away for long", back)
 	}
 	now = now.Add(time.Minute)
 	c.candidates[1].doubt = true

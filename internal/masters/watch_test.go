@@ -454,6 +454,7 @@ func TestFailbackOfTheWatch(t *testing.T) {
 		if s := w.State(); s.Moves[FailedBack] != 1 || s.Moves[Failed] != 1 {
 			t.Errorf("%v", s.Moves)
 		}
+		w.saysHeld()                                      // it says when minions go back
 		if !slices.Equal(w.spared, []bool{false, true}) { // a master that is down owes nothing any more
 			t.Errorf("%v", w.spared)
 		}
