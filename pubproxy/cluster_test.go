@@ -581,8 +581,8 @@ func TestClusterPaths(t *testing.T) {
 	minion.expect(by(1, 4))
 }
 
-// TestClusterHeld: what a path of the first one has brought, and what waits for another path, goes out before anything of
-// the second when the first fails.
+// TestClusterHeld: what a path of the first one has brought, and what waits for another path, goes out before anything
+// of the second when the first fails.
 func TestClusterHeld(t *testing.T) {
 	p, a, near, b, minion := startHeld(t, time.Hour, time.Hour)
 	b.send(by(1, 2, 3))
@@ -599,8 +599,8 @@ func TestClusterHeld(t *testing.T) {
 	}
 }
 
-// TestClusterHeldIsNoSignOfLife: what waits for nobody any more has the second's publishes kept, which the first may never
-// publish. What comes next has them dropped.
+// TestClusterHeldIsNoSignOfLife: what waits for nobody any more has the second's publishes kept, which the first may
+// never publish. What comes next has them dropped.
 func TestClusterHeldIsNoSignOfLife(t *testing.T) {
 	p, a, near, b, minion := startHeld(t, 5*time.Millisecond, 1)
 	b.send(by(1, 2, 3))

@@ -14,8 +14,8 @@ import (
 	"salt-broker/internal/zmtp"
 )
 
-// tinyBytes is the size below which a request that waits gets no buffer of the pool, of which the smallest has 512 bytes:
-// none of Salt's is so small, and who sends thousands of them should not get a hundred times their size.
+// tinyBytes is the size below which a request that waits gets no buffer of the pool, of which the smallest has 512
+// bytes: none of Salt's is so small, and who sends thousands of them should not get a hundred times their size.
 const tinyBytes = 128
 
 // lane is what one event loop does: its minions, its ways to masters, and the requests between them.
@@ -80,8 +80,8 @@ func newLane(p *Proxy, loop *reactor.Loop) *lane {
 	return l
 }
 
-// drains says whether a large request that is read to its end now will soon be at the master: that is there, and what waits
-// for it is not most of what is in memory.
+// drains says whether a large request that is read to its end now will soon be at the master: that is there, and what
+// waits for it is not most of what is in memory.
 func (l *lane) drains() bool {
 	return 2*l.heldWhole < l.held && slices.ContainsFunc(l.ways, func(w *way) bool { return w.bulk.conn != nil })
 }
@@ -182,9 +182,9 @@ func (l *lane) minion(ref reactor.Ref) *minion {
 	return m
 }
 
-// leave forgets a minion and what it had waiting, which it has given up if it was the one that ended the connection. Its
-// places at the master are not free before their replies: the master works for it all the same. At a broker they are free
-// when that has forgotten the requests, too.
+// leave forgets a minion and what it had waiting, which it has given up if it was the one that ended the connection.
+// Its places at the master are not free before their replies: the master works for it all the same. At a broker they
+// are free when that has forgotten the requests, too.
 func (l *lane) leave(m *minion, gaveUp bool) {
 	if m.flying() > 0 {
 		l.giveUp(m)

@@ -128,8 +128,8 @@ func (k *link) ready() bool {
 		k.full = 0
 		return true
 	}
-	// What was written in this turn is kept to its end and may go at once then. Only if it does not, Writable is called:
-	// so the way has to look once more in the next turn.
+	// What was written in this turn is kept to its end and may go at once then. Only if it does not, Writable is
+	// called: so the way has to look once more in the next turn.
 	if now := k.lane.loop.Turns(); k.full == 0 || k.full == now {
 		k.full = now
 		k.way.notify()
@@ -232,8 +232,8 @@ func (k *link) Writable(*reactor.Conn) { k.way.dispatch() }
 // HalfClosed implements reactor.Handler: a master that answers no more is gone.
 func (k *link) HalfClosed(c *reactor.Conn) { c.Close(io.EOF) }
 
-// Closed implements reactor.Handler. What was at the master on this link will not be answered. It is not sent again: the
-// master may have done it, and Salt's minions ask again themselves.
+// Closed implements reactor.Handler. What was at the master on this link will not be answered. It is not sent again:
+// the master may have done it, and Salt's minions ask again themselves.
 func (k *link) Closed(_ *reactor.Conn, reason error) {
 	l, w := k.lane, k.way
 	l.held -= int64(k.stream.HalfRead())

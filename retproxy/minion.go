@@ -77,8 +77,8 @@ func (m *minion) fed(before int, err error) error {
 func (m *minion) Writable(*reactor.Conn) { m.flow() }
 
 // HalfClosed implements reactor.Handler. A peer that has closed looks like one that only sends no more, and those may
-// still wait for a reply. A PING finds out: who has closed answers with a reset. Who does not know PING is taken to have
-// closed, as libzmq takes it.
+// still wait for a reply. A PING finds out: who has closed answers with a reset. Who does not know PING is taken to
+// have closed, as libzmq takes it.
 func (m *minion) HalfClosed(c *reactor.Conn) {
 	if !m.waits() {
 		c.CloseFlushed(io.EOF) // replies may be on their way still

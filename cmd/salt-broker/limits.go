@@ -35,8 +35,8 @@ func raiseOpenFiles(want uint64, log logrus.FieldLogger) uint64 {
 	return limit.Cur
 }
 
-// boundMemory has the collector work harder before what the process may have in memory has doubled: it would let the heap
-// grow to twice of what is live otherwise. Who sets the environment variable GOMEMLIMIT knows what for.
+// boundMemory has the collector work harder before what the process may have in memory has doubled: it would let the
+// heap grow to twice of what is live otherwise. Who sets the environment variable GOMEMLIMIT knows what for.
 func boundMemory(c config.Config) int64 {
 	if _, set := os.LookupEnv("GOMEMLIMIT"); !set {
 		const rest = 512 << 20 // connections, subscriptions, pools, what paths and a second peer hold, the program itself
@@ -45,13 +45,13 @@ func boundMemory(c config.Config) int64 {
 	return debug.SetMemoryLimit(-1)
 }
 
-// raiseThreads lets every loop have a processor of Go's scheduler for itself, and one for the rest, and returns how many
-// there are then.
+// raiseThreads lets every loop have a processor of Go's scheduler for itself, and one for the rest, and returns how
+// many there are then.
 //
-// A loop is a thread that sleeps in epoll_wait. It holds a processor while it has something to do; with fewer processors
-// than loops, a loop of one channel whose socket has become ready waits for the other channel's loops to sleep, or for
-// the scheduler to take a processor away from them, which it does after 10 ms. The kernel shares out cores better than
-// that. Who sets the environment variable GOMAXPROCS knows what for.
+// A loop is a thread that sleeps in epoll_wait. It holds a processor while it has something to do; with fewer
+// processors than loops, a loop of one channel whose socket has become ready waits for the other channel's loops to
+// sleep, or for the scheduler to take a processor away from them, which it does after 10 ms. The kernel shares out
+// cores better than that. Who sets the environment variable GOMAXPROCS knows what for.
 func raiseThreads(c config.Config) int {
 	_, set := os.LookupEnv("GOMAXPROCS")
 	if least := publishLoops(c) + requestLoops(c) + 1; !set && runtime.GOMAXPROCS(0) < least {

@@ -12,7 +12,8 @@ const (
 	// Window is how many publishes are remembered after they went out. A path that lags further behind is astray: its
 	// copies would not be recognized.
 	Window = 1 << 16
-	// HeldBytes and HeldMessages are from where on a path is full, and should not be read from until less of it is held.
+	// HeldBytes and HeldMessages are from where on a path is full, and should not be read from until less of it is
+	// held.
 	HeldBytes    = 16 << 20
 	HeldMessages = 1 << 16
 )
@@ -26,7 +27,8 @@ type Sink interface {
 	Astray(path int)
 }
 
-// Merge is the state. Its methods belong to one goroutine, but for Counts. Times are on any clock that does not go back.
+// Merge is the state. Its methods belong to one goroutine, but for Counts. Times are on any clock that does not go
+// back.
 type Merge struct {
 	sink  Sink
 	seed  maphash.Seed
@@ -242,8 +244,9 @@ func (p *path) place(known bool) {
 	}
 }
 
-// out gives out a publish of a path, and before it what other paths have brought before it. The path itself holds nothing
-// before it. deep counts how often it has called itself: orders that agree lead from one path to the next, never back.
+// out gives out a publish of a path, and before it what other paths have brought before it. The path itself holds
+// nothing before it. deep counts how often it has called itself: orders that agree lead from one path to the next,
+// never back.
 func (m *Merge) out(i int, x sum, msg []byte, deep int) {
 	if m.held > 0 {
 		for j := range m.paths {
@@ -279,10 +282,10 @@ func (m *Merge) out(i int, x sum, msg []byte, deep int) {
 	}
 }
 
-// before gives out what path j holds before the publish with this serial in its queue, which path i brings now. Where the
-// place of j is not known, that is what i has missed, and its turn is now. Otherwise both have missed something, and which
-// was first nobody knows: it is dropped. So is what j brought over a connection that has ended, when i has been there all
-// the time: other things have gone out since.
+// before gives out what path j holds before the publish with this serial in its queue, which path i brings now. Where
+// the place of j is not known, that is what i has missed, and its turn is now. Otherwise both have missed something,
+// and which was first nobody knows: it is dropped. So is what j brought over a connection that has ended, when i has
+// been there all the time: other things have gone out since.
 func (m *Merge) before(i, j int, serial uint64, deep int) {
 	p, by := m.paths[j], m.paths[i]
 	if p.placed || deep > len(m.paths) {

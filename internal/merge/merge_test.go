@@ -19,8 +19,9 @@ func (c *collector) Publish(path int, msg []byte) {
 
 func (c *collector) Astray(path int) { c.astray = append(c.astray, path) }
 
-// perform does what a script says on three paths with a hold of a second: A+ connects, A- cuts, A5 delivers, 300ms is the
-// time from here on, ! gives out what is held, and a word in brackets is all that must have gone out since the last one.
+// perform does what a script says on three paths with a hold of a second: A+ connects, A- cuts, A5 delivers, 300ms is
+// the time from here on, ! gives out what is held, and a word in brackets is all that must have gone out since the last
+// one.
 func perform(t *testing.T, script string) *Merge {
 	t.Helper()
 	var (
