@@ -185,10 +185,10 @@ func TestCluster(t *testing.T) {
 func TestPeerIsBack(t *testing.T) {
 	t.Parallel()
 	c := startPeers(t, nil, sim.MinionsOptions{Count: 90, Timeout: 2 * time.Second, KeepOnTimeout: true, Insist: true},
-		"master_alive_interval: 0.2", "master_failback_interval: 1")
+		"master_alive_interval: 0.2", "master_failback_interval: 3")
 	home := c.homes(t)
 	spread(t, home, 0, 1, 2)
-	for _, hold := range []time.Duration{time.Second, 2 * time.Second} {
+	for _, hold := range []time.Duration{3 * time.Second, 6 * time.Second} {
 		if err := c.masters[2].Leave(); err != nil {
 			t.Fatal(err)
 		}
