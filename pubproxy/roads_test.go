@@ -223,6 +223,31 @@ func TestApplyRoads(t *testing.T) {
 	}
 }
 
+// TestApplyRoadsToAnotherMaster: what a road of the master before has brought and what waits for another road of it goes
+// out first, and what the roads of the other one bring does not wait for that.
+func TestApplyRoadsToAnotherMaster(t *testing.T) {
+	p, a, b, minion := twoRoads(t, nil)
+	a.send(of(1))
+	b.send(of(1))
+	minion.expect(of(1))
+	b.drop()
+	b.expect("link", "+")
+	b.send(of(2))
+	became(t, p, b, "it waits", func(c merge.Counts) bool { return c.Held == 1 })
+
+	c, d := newPublisher(t), newPublisher(t)
+	o := p.options
+	o.Paths = []string{c.address(), d.address()}
+	p.Apply(o)
+	minion.expect(of(2))
+	c.expect("link", "+")
+	d.expect("link", "+")
+	c.send(of(3, 4))
+	d.send(of(3, 4, 5))
+	c.send(of(5, 6))
+	minion.expect(of(3, 4, 5, 6))
+}
+
 // TestRoadsAstray: a road that brings nothing while others bring more than is remembered is dialed anew, and goes on.
 func TestRoadsAstray(t *testing.T) {
 	p, a, b, minion := twoRoads(t, nil)
