@@ -73,6 +73,9 @@ func start(tb testing.TB, m *saltMaster, change ...func(*Options)) *running {
 	r := &running{Proxy: p, t: tb, end: cancel, over: make(chan error, 1)}
 	go func() { r.over <- p.Run(ctx) }()
 	tb.Cleanup(func() {
+		if tb.Failed() {
+			tb.Logf("%+v", p.Stats())
+		}
 		m.stop() // or it would be waited for with what it holds
 		cancel()
 		r.wait()
