@@ -131,36 +131,40 @@ func shown(text string) string {
 	return text
 }
 
-// yamlPlace matches what the YAML library says of a place, and yamlGrammar what its parser says, in contrast to its
-// scanner.
-var (
-	yamlPlace   = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
-	yamlGrammar = regexp.MustCompile(`: (did not find expected (<.*>|node content|key|'.*)|found (incompatible|duplicate|undefined) .*)$`)
-)
+// yamlPlace matches what the YAML library says of a place.
+var yamlPlace = regexp.MustCompile(`^yaml: (?:line \d+: )?`)
 
 // yamlError is the library's message without its name and its line, which a Fault says in its own way.
 func yamlError(err error) string {
 	return strings.Join(strings.Fields(yamlPlace.ReplaceAllString(err.Error(), "")), " ")
 }
 
-// brokenLine is the line where data stops being YAML, 0 when the library does not say. The library counts from 0 for
-// its parser's errors and from 1 for its scanner's, and in either case does not name its first line. So it is asked
-// again with a line put in front, which makes the parser's number right and the scanner's one too many. What is not
-// closed at the end is missed on a line after the last one.
+// maxSearched is how many bytes brokenLine reads: more than enough for any file whose quotes are closed somewhere.
+const maxSearched = 16 << 20
+
+// brokenLine is the line where data stops being YAML: the one after the longest beginning of it that is YAML, and 0 when
+// that is too far away. The library's own number is often that of the map which the fault is in, and so of the first line.
 func brokenLine(data []byte) int {
-	data = bytes.TrimPrefix(data, []byte("\ufeff"))
-	decoder := yaml.NewDecoder(io.MultiReader(strings.NewReader("#\n"), bytes.NewReader(data)))
+	newline := []byte("\n")
+	for searched := 0; searched < maxSearched; {
+		read, ok := readYAML(data)
+		if ok {
+			return bytes.Count(data, newline) + 1
+		}
+		searched += read
+		data = bytes.TrimSuffix(data[:read], newline)
+		data = data[:bytes.LastIndex(data, newline)+1] // without the last line
+	}
+	return 0
+}
+
+// readYAML says whether data is YAML, and how much of it was read to know that.
+func readYAML(data []byte) (read int, ok bool) {
+	r := bytes.NewReader(data)
+	decoder := yaml.NewDecoder(r)
 	var err error
 	for err == nil {
 		err = decoder.Decode(new(yaml.Node))
 	}
-	found := yamlPlace.FindStringSubmatch(err.Error())
-	if found == nil {
-		return 0 // with that line in front it is YAML: no more than a peculiarity of the library
-	}
-	line, _ := strconv.Atoi(found[1])
-	if line > 0 && !yamlGrammar.MatchString(err.Error()) {
-		line--
-	}
-	return min(line, bytes.Count(bytes.TrimRight(data, "\n"), []byte("\n"))+1)
+	return len(data) - r.Len(), errors.Is(err, io.EOF)
 }
