@@ -253,6 +253,9 @@ func (p tab) fits(what string, width int) {
 		getComputedStyle(e).display !== "inline").map((e) => e.textContent)`); len(out) > 0 {
 		p.Errorf("%s: no room for %q", what, out)
 	}
+	if out := now[[]string](p, `[...document.querySelectorAll(".scroll")].filter((e) => e.scrollWidth > e.clientWidth + 1).map((e) => e.textContent)`); len(out) > 0 {
+		p.Errorf("%s: to be read, a table has to be pushed aside: %q", what, out)
+	}
 }
 
 // calm adds up what has moved on the screen without anybody asking for it, as https://web.dev/articles/cls counts it: up
