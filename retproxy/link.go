@@ -307,12 +307,12 @@ func (k *link) Message(head []byte) error {
 	l.answers.Add(1)
 	l.answerBytes.Add(size)
 	if msg.rest == nil {
-		m.reply(msg)
+		m.reply(msg, false)
 		return nil
 	}
 	first, _ := k.stream.Take()
-	m.reply(msg)
-	l.loop.Put(first) // the routing frame stands in it, so it does not pass on
+	msg.head = first[:copy(first, head)] // to where the routing frame stood
+	m.reply(msg, true)
 	return nil
 }
 

@@ -24,17 +24,12 @@ func (m message) size() int {
 	return n
 }
 
-// write gives the message to a connection, which takes over the buffers of the rest, and that of the head if owned says so.
+// write gives the message to a connection, which takes over its buffers where owned says so. One in pieces must be owned.
 func (m message) write(c *reactor.Conn, owned bool) error {
-	write := c.Write
 	if owned {
-		write = c.WriteOwned
+		return c.WriteOwned(m.head, m.rest...)
 	}
-	err := write(m.head)
-	if err == nil && m.rest != nil {
-		err = c.WriteAllOwned(m.rest)
-	}
-	return err
+	return c.Write(m.head)
 }
 
 // drop gives the buffers back.

@@ -173,9 +173,9 @@ func (m *minion) Command(name, data []byte) error {
 // waits says whether the minion waits for something.
 func (m *minion) waits() bool { return m.first != nil || m.flying() > 0 }
 
-// reply gives the minion its reply, the frames from its own envelope on. The buffers of its rest pass on.
-func (m *minion) reply(msg message) {
-	if err := msg.write(m.conn, false); err != nil {
+// reply gives the minion its reply, the frames from its own envelope on. Where owned, it lies in buffers that pass on.
+func (m *minion) reply(msg message, owned bool) {
+	if err := msg.write(m.conn, owned); err != nil {
 		m.conn.Close(err)
 		return
 	}

@@ -177,36 +177,33 @@ func (c *Conn) writeNow(p []byte) error {
 	return nil
 }
 
-// WriteOwned is Write for a buffer that the connection takes over, from Loop.Get or made, without copying. The caller
-// must not touch it again, whatever is returned.
-func (c *Conn) WriteOwned(b []byte) error {
-	if len(b) < directBytes {
+// WriteOwned is Write for a buffer that the connection takes over, from Loop.Get or made, without copying, and for others
+// that follow it, none of them empty: all of them leave together, or none is taken. The caller must not touch them again,
+// whatever is returned; the list stays its own.
+func (c *Conn) WriteOwned(b []byte, rest ...[]byte) error {
+	if len(b) < directBytes && len(rest) == 0 {
 		err := c.Write(b)
 		c.loop.pool.put(b)
 		return err
 	}
-	return c.WriteAllOwned([][]byte{b})
-}
-
-// WriteAllOwned is WriteOwned for several buffers, none of them empty, which leave together, or not at all. The list
-// stays the caller's.
-func (c *Conn) WriteAllOwned(pieces [][]byte) error {
 	if c.closed() {
 		return ErrClosed
 	}
-	size := 0
-	for _, b := range pieces {
-		size += len(b)
+	size := len(b)
+	for _, piece := range rest {
+		size += len(piece)
 	}
 	if err := c.room(size); err != nil {
-		for _, b := range pieces {
-			c.loop.pool.put(b)
+		c.loop.pool.put(b)
+		for _, piece := range rest {
+			c.loop.pool.put(piece)
 		}
 		return err
 	}
 	box := c.box()
-	for _, b := range pieces {
-		box.own(b)
+	box.own(b)
+	for _, piece := range rest {
+		box.own(piece)
 	}
 	c.loop.kept += int64(size)
 	c.flush()

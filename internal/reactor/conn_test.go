@@ -495,8 +495,8 @@ func TestClosedConnectionsTakeNothing(t *testing.T) {
 		if err := c.WriteOwned(make([]byte, 1<<20)); !errors.Is(err, ErrClosed) {
 			t.Errorf("WriteOwned: %v", err)
 		}
-		if err := c.WriteAllOwned([][]byte{[]byte("x")}); !errors.Is(err, ErrClosed) {
-			t.Errorf("WriteAllOwned: %v", err)
+		if err := c.WriteOwned([]byte("x"), []byte("y")); !errors.Is(err, ErrClosed) {
+			t.Errorf("WriteOwned of two: %v", err)
 		}
 		if n := c.TryWrite([]byte("x")); n != 0 {
 			t.Errorf("TryWrite took %d bytes", n)

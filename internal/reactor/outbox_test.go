@@ -119,7 +119,8 @@ func TestWrites(t *testing.T) {
 	foreign := func(c *Conn, p []byte) error { return c.WriteOwned(bytes.Clone(p)) }
 	now := func(c *Conn, p []byte) error { return c.WriteNow(p) }
 	several := func(c *Conn, p []byte) error {
-		return c.WriteAllOwned(slices.Collect(slices.Chunk(bytes.Clone(p), 1+len(p)/3)))
+		pieces := slices.Collect(slices.Chunk(bytes.Clone(p), 1+len(p)/3))
+		return c.WriteOwned(pieces[0], pieces[1:]...)
 	}
 	ways := []func(c *Conn, p []byte) error{write, owned, foreign, now, several}
 	rnd := rand.New(rand.NewPCG(3, 4))
@@ -365,8 +366,8 @@ func TestKeptIsBounded(t *testing.T) {
 			t.Errorf("WriteOwned: %v", err)
 		}
 		kept := c.Kept()
-		if err := c.WriteAllOwned([][]byte{[]byte("x"), make([]byte, maxKept)}); err != ErrKept || c.Kept() > kept { //nolint:errorlint // see above
-			t.Errorf("WriteAllOwned: %v, and %d bytes more are kept", err, c.Kept()-kept)
+		if err := c.WriteOwned([]byte("x"), make([]byte, maxKept)); err != ErrKept || c.Kept() > kept { //nolint:errorlint // see above
+			t.Errorf("WriteOwned of two: %v, and %d bytes more are kept", err, c.Kept()-kept)
 		}
 		if c.Closed() {
 			t.Error("closed because the peer does not read")
@@ -400,9 +401,7 @@ func TestOneLargePieceIsTaken(t *testing.T) {
 	}{
 		{"Write", (*Conn).Write},
 		{"WriteOwned", func(c *Conn, p []byte) error { return c.WriteOwned(bytes.Clone(p)) }},
-		{"WriteAllOwned", func(c *Conn, p []byte) error {
-			return c.WriteAllOwned([][]byte{bytes.Clone(p[:1]), bytes.Clone(p[1:])})
-		}},
+		{"WriteOwned of two", func(c *Conn, p []byte) error { return c.WriteOwned(bytes.Clone(p[:1]), bytes.Clone(p[1:])) }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := start(t, Options{MaxKept: 1000})
