@@ -199,6 +199,11 @@ func FuzzWrapper(f *testing.F) {
 		if !bytes.Contains(p, MinionID(p)) {
 			t.Fatalf("the id %q is not in the input", MinionID(p))
 		}
+		for at := range len(p) { // in two pieces
+			if id := MinionID(p[:at], p[at:]); !bytes.Contains(p, id) {
+				t.Fatalf("cut at %d, the id %q is not in the input", at, id)
+			}
+		}
 		if !bytes.Equal(p, before) {
 			t.Fatal("the input was changed")
 		}
