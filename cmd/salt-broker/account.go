@@ -49,15 +49,13 @@ func accountOf(name string) (*account, error) {
 	return a, nil
 }
 
-// cannotBecome says why the key user has no effect; "" when it has one, or the process is that user already.
-func cannotBecome(name string) string {
+// cannotBecome says whether the key user has no effect: the process is neither root's nor that user's already.
+func cannotBecome(name string) bool {
 	if name == "" || os.Getuid() == 0 {
-		return ""
+		return false
 	}
-	if u, err := user.Lookup(name); err == nil && u.Uid == strconv.Itoa(os.Getuid()) || name == strconv.Itoa(os.Getuid()) {
-		return ""
-	}
-	return fmt.Sprintf("user: %s has no effect: only root can become another user", name)
+	u, err := user.Lookup(name)
+	return (err != nil || u.Uid != strconv.Itoa(os.Getuid())) && name != strconv.Itoa(os.Getuid())
 }
 
 // become makes the process a, for good. All its threads change: the syscall package sees to that.

@@ -79,8 +79,8 @@ func start(ctx context.Context, c config.Config, o config.Options, owner *accoun
 	main := log.WithField("component", "main")
 	openFiles := raiseOpenFiles(uint64(c.MaxOpenFiles), main)
 	threads := raiseThreads(c)
-	if why := cannotBecome(c.User); why != "" {
-		main.Warn(why)
+	if cannotBecome(c.User) {
+		main.Warnf("user: %s has no effect: only root can become another user", c.User)
 	}
 	if err := owner.become(); err != nil {
 		return err
