@@ -187,10 +187,14 @@ func literal(e ast.Expr) string {
 	return ""
 }
 
-// longest is what has no value in it, of the first clause.
+// longest is what has no value in it, of the first clause; where that is a key, of the second: many lines begin with one.
 func longest(text string) (part string) {
-	text, _, _ = strings.Cut(text, ": ")
-	for i, piece := range strings.Split(text, "%") {
+	clause, rest, _ := strings.Cut(text, ": ")
+	if !strings.Contains(clause, " ") {
+		second, _, _ := strings.Cut(rest, ": ")
+		clause += ": " + second
+	}
+	for i, piece := range strings.Split(clause, "%") {
 		if i > 0 && piece != "" {
 			piece = piece[1:] // the verb
 		}
