@@ -80,10 +80,12 @@ func check(t *testing.T, where, expression string, values map[string]map[string]
 	}
 }
 
-// exported are the metrics of a real broker's channels, with the values of their labels.
+// exported are the metrics of a real broker's channels, and those that only a cluster has, with the values of their labels.
 func exported(t *testing.T) map[string]map[string][]string {
 	t.Helper()
-	o := realChannels(t).options()
+	b := realChannels(t)
+	b.request.Peers = threePeers()
+	o := b.options()
 	families, err := newRegistry(&o).Gather()
 	if err != nil {
 		t.Fatal(err)
