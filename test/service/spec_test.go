@@ -14,28 +14,39 @@ const spec = "../../pkg/rpm/salt-broker.spec"
 // The distributions are stood for by what rpm defines there: `make mock` has the real ones, and needs their repositories.
 func TestSpecOfEachDistribution(t *testing.T) {
 	t.Parallel()
-	const ours = "systemctl --no-reload preset salt-broker.service"
+	golang := []string{"golang >= 1.26", "systemd-rpm-macros"}
+	theirs := map[string]string{"post": "their post ", "preun": "their preun ", "postun": "their postun "}
+	ours := map[string]string{
+		"post":   "systemctl --no-reload preset ",
+		"preun":  "systemctl --no-reload disable --now ",
+		"postun": "systemctl try-restart ",
+	}
 	for _, test := range []struct {
 		name     string
 		defines  []string
 		release  string
 		requires []string
-		unit     string
-		post     string
+		at       string
+		scripts  map[string]string
 	}{
-		{"Fedora 44", []string{"fedora 44", "dist .fc44"}, "1.fc44", []string{"golang >= 1.26", "systemd-rpm-macros"}, "/theirs/", "their post salt-broker.service"},
-		{"RHEL 8", []string{"rhel 8", "dist .el8"}, "1.el8", []string{"golang >= 1.26", "systemd-rpm-macros"}, "/theirs/", "their post salt-broker.service"},
-		{"RHEL 9", []string{"rhel 9", "dist .el9"}, "1.el9", []string{"golang >= 1.26", "systemd-rpm-macros"}, "/theirs/", "their post salt-broker.service"},
-		{"RHEL 10", []string{"rhel 10", "dist .el10"}, "1.el10", []string{"golang >= 1.26", "systemd-rpm-macros"}, "/theirs/", "their post salt-broker.service"},
-		{"Debian", nil, "1", nil, "/usr/lib/systemd/system/", ours},
+		{"Fedora 44", []string{"fedora 44", "dist .fc44"}, "1.fc44", golang, "/theirs/", theirs},
+		{"RHEL 8", []string{"rhel 8", "dist .el8"}, "1.el8", golang, "/theirs/", theirs},
+		{"RHEL 9", []string{"rhel 9", "dist .el9"}, "1.el9", golang, "/theirs/", theirs},
+		{"RHEL 10", []string{"rhel 10", "dist .el10"}, "1.el10", golang, "/theirs/", theirs},
+		{"Debian", nil, "1", nil, "/usr/lib/", ours},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			var args []string
-			for _, define := range test.defines {
-				args = append(args, "-D", define)
+			defines := test.defines
+			if len(defines) > 0 {
+				defines = slices.Concat(defines, []string{
+					"_unitdir /theirs/systemd/system", "_sysusersdir /theirs/sysusers.d", "_tmpfilesdir /theirs/tmpfiles.d",
+					"systemd_post() their post %{*}", "systemd_preun() their preun %{*}",
+					"systemd_postun_with_restart() their postun %{*}",
+				})
 			}
-			if len(args) > 0 {
-				args = append(args, "-D", "_unitdir /theirs", "-D", "systemd_post() their post %{*}")
+			var args []string
+			for _, define := range defines {
+				args = append(args, "-D", define)
 			}
 			query := func(what ...string) string { return output(t, "rpmspec", slices.Concat(args, what, []string{spec})...) }
 			if got := strings.Fields(query("-q", "--srpm", "--queryformat=%{RELEASE}")); len(got) != 1 || got[0] != test.release {
@@ -45,16 +56,23 @@ func TestSpecOfEachDistribution(t *testing.T) {
 			for line := range strings.Lines(query("-q", "--srpm", "--requires")) {
 				requires = append(requires, strings.TrimSpace(line))
 			}
-			if got := slices.DeleteFunc(requires, func(s string) bool { return strings.HasPrefix(s, "rpmlib(") }); !slices.Equal(got, test.requires) {
-				t.Errorf("it is built with %q, want %q", got, test.requires)
+			requires = slices.DeleteFunc(requires, func(s string) bool { return strings.HasPrefix(s, "rpmlib(") })
+			if !slices.Equal(requires, test.requires) {
+				t.Errorf("it is built with %q, want %q", requires, test.requires)
 			}
 			expanded := query("-P")
-			if !strings.Contains(expanded, "\n"+test.unit+"salt-broker.service\n") {
-				t.Errorf("the unit is not in %s", test.unit)
+			for _, name := range []string{
+				"systemd/system/salt-broker.service", "sysusers.d/salt-broker.conf", "tmpfiles.d/salt-broker.conf",
+			} {
+				if !strings.Contains(expanded, "\n"+test.at+name+"\n") {
+					t.Errorf("%s is not in %s", name, test.at)
+				}
 			}
-			_, post, _ := strings.Cut(expanded, "\n%post\n")
-			if post, _, _ = strings.Cut(post, "%preun"); !strings.Contains(post, test.post) {
-				t.Errorf("%%post is %s, want %q", post, test.post)
+			for name, want := range test.scripts {
+				_, script, _ := strings.Cut(expanded, "\n%"+name+"\n")
+				if script, _, _ = strings.Cut(script, "\n%"); !strings.Contains(script, want+"salt-broker.service") {
+					t.Errorf("%%%s is %s, want %q", name, script, want)
+				}
 			}
 		})
 	}
