@@ -19,6 +19,8 @@ export VERSION SOURCE_DATE_EPOCH DEB_ARCH STAGE
 CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$VERSION -X main.commit=$commit" \
   -o "$STAGE/salt-broker" ./cmd/salt-broker
 "$STAGE/salt-broker" completion bash >"$STAGE/completion"
+go mod vendor -o "$STAGE/vendor"
+pkg/licenses "$STAGE/vendor" >"$STAGE/THIRD-PARTY-LICENSES"
 for page in salt-broker.8 broker.5; do gzip -9nc "docs/man/$page" >"$STAGE/$page.gz"; done
 touch -d "@$SOURCE_DATE_EPOCH" "$STAGE"/*
 mkdir -p "$out"

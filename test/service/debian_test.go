@@ -117,8 +117,10 @@ func (d *debian) contents() {
 			t.Errorf("%s is %q, in the rpm %q", name, got, want)
 		}
 	}
-	if in["/usr/share/doc/salt-broker/copyright"] == "" {
-		t.Error("no copyright")
+	for _, name := range []string{"copyright", "THIRD-PARTY-LICENSES"} {
+		if in["/usr/share/doc/salt-broker/"+name] == "" {
+			t.Errorf("no %s", name)
+		}
 	}
 }
 

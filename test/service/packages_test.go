@@ -157,6 +157,37 @@ func TestDocumentationIsWhole(t *testing.T) {
 	}
 }
 
+// The license of each module that is in the program goes along with it, and is among those that the package names.
+func TestLicensesOfModules(t *testing.T) {
+	t.Parallel()
+	rpm, _ := theNew(t)
+	dir := t.TempDir()
+	output(t, "sh", "-ec", `cd "$1"; rpm2cpio "$2" | cpio --quiet -id`, "sh", dir, rpm)
+	text, err := os.ReadFile(filepath.Join(glob(t, dir, "usr/share/licenses/*", ""), "THIRD-PARTY-LICENSES"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	modules := regexp.MustCompile(`(?m)^\s*dep\s+(\S+)\s`).
+		FindAllStringSubmatch(output(t, "go", "version", "-m", filepath.Join(dir, "usr/bin/salt-broker")), -1)
+	if len(modules) < 20 {
+		t.Errorf("the program has %d modules", len(modules))
+	}
+	for _, module := range modules {
+		if !strings.Contains(string(text), "\n==== "+module[1]+": ") && !strings.HasPrefix(string(text), "==== "+module[1]+": ") {
+			t.Errorf("no license of %s", module[1])
+		}
+	}
+	license := output(t, "rpm", "-qp", "--queryformat=%{LICENSE}", rpm)
+	for says, name := range map[string]string{
+		"Apache License": "Apache-2.0", "Permission is hereby granted, free of charge": "MIT",
+		"Neither the name of": "BSD-3-Clause",
+	} {
+		if strings.Contains(string(text), says) != strings.Contains(license, name) {
+			t.Errorf("the package is under %q; does one of the modules say %q?", license, says)
+		}
+	}
+}
+
 // same says whether two files have the same bytes.
 func same(t *testing.T, one, other string) bool {
 	t.Helper()
