@@ -151,6 +151,12 @@ func (l *loading) included(main string) []string {
 	if !filepath.IsAbs(glob) {
 		glob = filepath.Join(filepath.Dir(main), glob)
 	}
+	// Glob finds nothing in a directory that it cannot read, and says nothing: who may connect could be in there.
+	dir := filepath.Dir(glob)
+	if _, err := os.ReadDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		l.faults = append(l.faults, Fault{Why: "cannot be read: " + reason(err), File: dir})
+		return nil
+	}
 	found, _ := filepath.Glob(glob) // its only error is a bad pattern
 	found = slices.DeleteFunc(found, func(name string) bool { return name == filepath.Clean(main) })
 	if given && len(found) == 0 {

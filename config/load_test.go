@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -176,6 +177,19 @@ func TestLoadFaults(t *testing.T) {
 				t.Errorf("%s\nwant\n%s", is, want)
 			}
 		})
+	}
+}
+
+// What a directory that cannot be read has in it is not left out in silence: who may connect may be said there.
+func TestUnreadableDirectory(t *testing.T) {
+	dir := directory(t, map[string]string{"broker": "user: main"})
+	// Nobody can read it, not even root, to whom permissions mean nothing.
+	if err := os.Symlink("broker.d", filepath.Join(dir, "broker.d")); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := Load(Options{Path: dir})
+	if want := "cannot be read: too many levels of symbolic links [" + dir + "/broker.d]"; err == nil || err.Error() != want {
+		t.Errorf("%v\nwant %s", err, want)
 	}
 }
 
