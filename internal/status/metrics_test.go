@@ -22,10 +22,26 @@ import (
 	"salt-broker/retproxy"
 )
 
+// Prometheus has nothing to say against any metric, those included that only several paths, or peers of a cluster, have.
 func TestLint(t *testing.T) {
-	o := healthy().options()
+	b := healthy()
+	b.publish.Roads, b.publish.Peers, b.request.Peers = twoRoads(), twoPublishers(), threePeers()
+	o := b.options()
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(newCollector(&o))
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := map[string]bool{}
+	for _, f := range families {
+		there[f.GetName()] = true
+	}
+	for _, m := range metrics {
+		if !there[m.name] {
+			t.Errorf("%s has no value, and is not looked at", m.name)
+		}
+	}
 	problems, err := testutil.GatherAndLint(registry)
 	if err != nil {
 		t.Fatal(err)
