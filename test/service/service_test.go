@@ -22,6 +22,7 @@ const (
 	unit   = "salt-broker.service"
 	config = "/etc/salt/broker"
 	log    = "/var/log/salt/broker"
+	preset = "/etc/systemd/system-preset/10-broker.preset"
 )
 
 // life is the service in a machine, and the people that it serves. Its steps follow each other.
@@ -75,7 +76,7 @@ func TestLife(t *testing.T) {
 func (l *life) install() {
 	t := l.t
 	l.run("rpm", "-U", "/root/stand.rpm")
-	l.write(t, "/etc/systemd/system-preset/10-broker.preset", "enable "+unit+"\n")
+	l.write(t, preset, "enable "+unit+"\n")
 	makeDirs(t, l.path(filepath.Dir(log)))
 	l.write(t, log, "of an earlier broker, root's\n")
 	l.run("rpm", "-U", "/root/old.rpm")
@@ -414,6 +415,8 @@ func (l *life) rotate() {
 func (l *life) upgrade() {
 	t := l.t
 	pid, edited := l.pid(), l.read(t, config)
+	l.run("rm", preset) // it was for the first time, and another one is of no account now
+	l.write(t, preset, "disable "+unit+"\n")
 	l.run("rpm", "-U", "/root/new.rpm")
 	if got := l.read(t, config); got != edited {
 		t.Errorf("the edited configuration is now\n%s", got)
