@@ -64,11 +64,11 @@ func withoutCut(p []byte, rest [][]byte) []byte {
 // missingOf says how many bytes of a raw of 256 bytes or more are missing at the end of p, which begins with it, and
 // whether there are any.
 func missingOf(p []byte) (n int, cut bool) {
-	const raw16, bin16, raw32, bin32 = 0xda, 0xc5, 0xdb, 0xc6
+	const leadBin16, leadBin32 = 0xc5, 0xc6
 	switch {
-	case len(p) >= 3 && (p[0] == raw16 || p[0] == bin16):
+	case len(p) >= 3 && (p[0] == leadRaw16 || p[0] == leadBin16):
 		n = 3 + int(binary.BigEndian.Uint16(p[1:])) - len(p)
-	case len(p) >= 5 && (p[0] == raw32 || p[0] == bin32):
+	case len(p) >= 5 && (p[0] == leadRaw32 || p[0] == leadBin32):
 		n = 5 + int(binary.BigEndian.Uint32(p[1:])) - len(p)
 	}
 	return n, n > 0

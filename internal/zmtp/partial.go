@@ -48,16 +48,11 @@ func (m *partial) append(p []byte, all uint64, lim *Limits) {
 		if uint64(n) <= all && all < uint64(size) {
 			size = int(all)
 		}
-		m.grow(size, lim)
+		larger := append(lim.get(size), m.buf...)
+		lim.put(m.buf)
+		m.buf = larger
 	}
 	m.buf = append(m.buf, p...)
-}
-
-// grow exchanges the buffer for a larger one.
-func (m *partial) grow(size int, lim *Limits) {
-	larger := append(lim.get(size), m.buf...)
-	lim.put(m.buf)
-	m.buf = larger
 }
 
 // size is how many bytes of the peer are held.
